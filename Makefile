@@ -1,0 +1,49 @@
+# Targets that need the environment make it first, and again only when what it is made from changed.
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help train sweep tensorboard predict test check format bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo 'ARGS passes through: make train ARGS="activation=silu"; PYTHON chooses: make test PYTHON=python3.12'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: $(STAMP) ## one run: conf/train.yaml, with ARGS as overrides
+	$(BIN)/python src/train.py $(ARGS)
+
+sweep: $(STAMP) ## many runs: activations by learning rates, with ARGS as overrides
+	$(BIN)/python src/train.py --multirun activation=relu,silu optimizer.lr=0.03,0.1,0.3 $(ARGS)
+
+tensorboard: $(STAMP) ## curves and histograms of all runs, on http://localhost:6006
+	$(BIN)/tensorboard --logdir outputs $(ARGS)
+
+predict: $(STAMP) ## ask the newest run: make predict ARGS="'inputs=[[8,7,75,80]]'"
+	$(BIN)/python src/predict.py $(ARGS)
+
+test: $(STAMP) ## the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## benchmarks, as ratios measured side by side
+	$(BIN)/python bench/startup.py $(ARGS)
+
+clean: ## remove the environment and caches; outputs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

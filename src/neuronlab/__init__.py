@@ -1,0 +1,1 @@
+"""Experiments on how neurons learn: one run, and whole sweeps of runs."""

@@ -1,0 +1,105 @@
+"""From configuration to objects: the data, and the learner whose shape they decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from neuronlab import losses
+from neuronlab.checks import allowed_keys
+from neuronlab.data import DataModule
+from neuronlab.datasets import Task
+from neuronlab.errors import ArgumentError, ConfigError
+from neuronlab.learner import Learner
+
+# The output heads that suit each task; the first is what `model.output=null` means.
+HEADS: dict[Task, tuple[str, ...]] = {
+    "regression": ("identity", "sigmoid"),
+    "binary": ("sigmoid",),
+    "multiclass": ("softmax",),
+}
+WORDS: dict[str, str] = {
+    "regression": "regression",
+    "binary": "pass/fail",
+    "multiclass": "several classes",
+}
+
+
+@contextmanager
+def blame(path: str) -> Iterator[None]:
+    """Turns what a constructor refuses into a line that names the node of the configuration.
+
+    Raises:
+        ConfigError: In place of a ValueError, a TypeError, or Lightning's own kind of these.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, InstantiationException, MisconfigurationException) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if isinstance(cause, ArgumentError):
+            raise ConfigError(f"{path}.{cause}") from error
+        text = " ".join(str(cause or error).split())
+        raise ConfigError(f"{path}: {text}") from error
+
+
+def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
+    """Makes the data and the learner of a checked configuration.
+
+    Args:
+        config: The configuration as plain values, checked by `checks.check`.
+
+    Raises:
+        ConfigError: If a part refuses its values, or the parts do not fit each other.
+    """
+    data = build_data(config["data"])
+    table = data.table
+    model = {**config["model"], "output": config["model"].get("output") or HEADS[table.task][0]}
+    with blame("model"):
+        learner = Learner(
+            model=model,
+            loss=dict(config["loss"]),
+            optimizer=dict(config["optimizer"]),
+            seed=config["seed"],
+            task=table.task,
+            features=list(table.features),
+            target=table.target,
+            classes=list(table.classes),
+            out_features=table.out_features,
+        )
+    _check_fit(learner, config)
+    with blame("optimizer"):
+        learner.configure_optimizers()
+    return data, learner
+
+
+def build_data(config: Mapping[str, Any]) -> DataModule:
+    """Makes the data of a node that holds a make_* function's arguments beside the module's own."""
+    settings = {key: value for key, value in config.items() if key in _SETTINGS}
+    arguments = {key: value for key, value in config.items() if key not in _SETTINGS}
+    with blame("data"):
+        return DataModule(instantiate(arguments, _partial_=True), **settings)
+
+
+_SETTINGS = allowed_keys({"_target_": "neuronlab.data.DataModule"}, "DataModule").keys() - {"make"}
+
+
+def _check_fit(learner: Learner, config: Mapping[str, Any]) -> None:
+    """Checks that loss, head and data speak of the same kind of target."""
+    task = learner.hparams["task"]
+    what = f"the data's target {learner.hparams['target']} ({WORDS[task]})"
+    name = config["loss"]["_target_"].rpartition(".")[2]
+    if task not in learner.loss.tasks:
+        tasks = " or ".join(WORDS[fit] for fit in learner.loss.tasks)
+        suits = [key for key, loss in vars(losses).items() if task in getattr(loss, "tasks", ())]
+        raise ConfigError(
+            f"loss={name}: is for {tasks} and does not fit {what}; allowed: {', '.join(suits)}"
+        )
+    output = learner.hparams["model"]["output"]
+    if output not in HEADS[task]:
+        allowed = " or ".join(HEADS[task])
+        raise ConfigError(f"model.output={output}: does not fit {what}; allowed: {allowed}")

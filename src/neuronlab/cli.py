@@ -1,0 +1,149 @@
+"""The command line: every error of a user in one line, and the exit status that says so.
+
+Status 0: done (a diverged run is a result, not an error); 1: a run failed; 2: a command that
+cannot run; 130: stopped by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from neuronlab.errors import ConfigError, RunFailedError, unknown
+
+CONF = Path(__file__).parents[2] / "conf"
+TRACE = "HYDRA_FULL_ERROR"
+
+
+class Escaped(BaseException):
+    """Carries an error past Hydra, which prints lines of its own for every Exception of a job."""
+
+
+@contextmanager
+def past_hydra(folder: Path | None = None) -> Iterator[None]:
+    """Inside a Hydra job: lets through to `command_line` what it has words for.
+
+    Args:
+        folder: The job's folder, removed where a refused job has left nothing in it.
+    """
+    try:
+        yield
+    except (ConfigError, RunFailedError, OSError) as error:
+        if folder is not None and {path.name for path in folder.iterdir()} <= {".hydra"}:
+            shutil.rmtree(folder)
+        raise Escaped from error
+
+
+def command_line(main: Callable[[], object], config_name: str) -> int:
+    """Runs a Hydra application and turns what a user did wrong into one line per problem.
+
+    Args:
+        main: The function that `hydra.main` has wrapped.
+        config_name: The primary configuration, to look up valid names in.
+
+    Returns:
+        The exit status.
+    """
+    wants_trace = os.environ.get(TRACE) == "1"
+    os.environ[TRACE] = "1"  # Hydra then raises where it would print its own lines and exit
+    try:
+        main()
+    except KeyboardInterrupt as stop:
+        print(f"stopped{_way_on(str(stop))}", file=sys.stderr)
+        return 130
+    except (Escaped, HydraException, OmegaConfBaseException, OSError) as caught:
+        error = caught.__cause__ if isinstance(caught, Escaped) else caught
+        assert isinstance(error, Exception)
+        if wants_trace:
+            raise error from error.__cause__
+        if isinstance(error, RunFailedError):
+            traceback.print_exception(error.__cause__)
+            print(f"failed: {error}", file=sys.stderr)
+            return 1
+        print("\n".join(explain(error, config_name)), file=sys.stderr)
+        return 2
+    return 0
+
+
+def explain(error: Exception, config_name: str) -> tuple[str, ...]:
+    """An error as lines that say what came and what is allowed.
+
+    Args:
+        error: What was raised.
+        config_name: The primary configuration, to look up valid names in.
+    """
+    if isinstance(error, ConfigError):
+        return error.problems
+    if isinstance(error, OSError):
+        where = str(error.filename or "")
+        reason = error.strerror or error
+        return (f"output folder {where}: cannot be written ({reason}); set hydra.run.dir",)
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return (unknown(f"{group}={name}", error.options, f"option of {group}"),)
+    key = re.match(r"Could not override '([^']+)'", str(error))
+    if key:
+        return (_unknown_key(key[1].partition("@")[0], config_name),)
+    return (" ".join(str(error.__cause__ or error).split()),)
+
+
+def _unknown_key(key: str, config_name: str) -> str:
+    """The line for an override of a key that the configuration does not have."""
+    given = [argument for argument in sys.argv[1:] if "=" in argument and argument[0] != "-"]
+    others = [argument for argument in given if argument.partition("=")[0] != key]
+    try:
+        config = _compose(config_name, others)
+    except HydraException:  # more than one thing is wrong: the default names will do
+        config = _compose(config_name, [])
+    known = list(_paths(config))
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else None
+    if isinstance(node, DictConfig) and "_target_" in node:
+        from neuronlab.checks import allowed_keys  # only now: it brings torch
+
+        keys = allowed_keys(OmegaConf.to_container(node), parent)  # type: ignore[arg-type]
+        if name in keys:
+            return f"{key}: is not set by default; add it with +{key}=…"
+        return unknown(key, [f"{parent}.{k}" for k in keys], "key")
+    top = sorted({path.partition(".")[0] for path in known})
+    return unknown(key, top, "key", near=known)
+
+
+def _compose(config_name: str, overrides: list[str]) -> DictConfig:
+    from hydra import compose, initialize_config_dir
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(config_name, overrides)
+
+
+def _paths(config: DictConfig, prefix: str = "") -> list[str]:
+    """Dotted paths of all nodes and leaves."""
+    found = []
+    for key in config:
+        path = f"{prefix}{key}"
+        found.append(path)
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not (node._is_none() or node._is_interpolation()):
+            found += _paths(node, f"{path}.")
+    return found
+
+
+def _way_on(checkpoint: str) -> str:
+    """How to continue a stopped run, as a command."""
+    if not checkpoint:
+        return ""
+    command = shlex.join(["python", *(a for a in sys.argv if not a.startswith("ckpt_path="))])
+    return f"; go on with: {command} ckpt_path={shlex.quote(checkpoint)}"

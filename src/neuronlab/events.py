@@ -1,0 +1,125 @@
+"""TensorBoard event files: scalars, histograms, images and hyperparameters of one run.
+
+A file is opened, appended to and closed at each flush: no thread and no open file per run, so
+that thousands of runs can be recorded at once. The summaries and the record framing are
+TensorBoard's and torch's own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+from torch import Tensor
+
+BINS = 30
+
+
+def histograms(values: Tensor) -> list[HistogramProto | None]:
+    """Histograms of many sets of numbers at once, each between its own minimum and maximum.
+
+    Numbers that are not finite have no place in a histogram and are left out; a set without any
+    other has none.
+
+    Args:
+        values: N sets of M numbers, [N, M].
+
+    Returns:
+        N histograms of 30 equal bins.
+    """
+    values = values.detach().to("cpu", torch.float64)
+    finite = values.isfinite()
+    zeros = torch.zeros_like(values)
+    infinity = torch.full_like(values, float("inf"))
+    low = torch.where(finite, values, infinity).amin(dim=1, keepdim=True)  # [N, 1]
+    high = torch.where(finite, values, -infinity).amax(dim=1, keepdim=True)
+    width = torch.where(high > low, high - low, torch.ones_like(low))
+    place = torch.where(finite, (values - low) / width * BINS, zeros)
+    counts = torch.zeros(len(values), BINS, dtype=torch.float64)  # [N, bins]
+    counts.scatter_add_(1, place.long().clamp(0, BINS - 1), finite.double())
+    limits = low + width * torch.arange(1, BINS + 1) / BINS  # [N, bins], the upper edges
+    kept = torch.where(finite, values, zeros)
+    columns = (low[:, 0], high[:, 0], finite.sum(1), kept.sum(1), kept.square().sum(1))
+    rows = zip(*(column.tolist() for column in (*columns, limits, counts)), strict=True)
+    return [
+        HistogramProto(
+            min=least,
+            max=most,
+            num=number,
+            sum=total,
+            sum_squares=squares,
+            bucket_limit=edges,
+            bucket=heights,
+        )
+        if number
+        else None
+        for least, most, number, total, squares, edges, heights in rows
+    ]
+
+
+class EventFile:
+    """Collects a run's events and appends them to one file at each flush."""
+
+    def __init__(self, folder: Path, after_step: int | None = None) -> None:
+        """Names the file; nothing is written yet.
+
+        Args:
+            folder: The run's folder.
+            after_step: For a run that goes on from here: what earlier files in the folder hold of
+                later steps is void, and TensorBoard drops it.
+        """
+        stamp = f"{time.time_ns() // 1000:016d}.{socket.gethostname()}.{os.getpid()}"
+        self.path = folder / f"events.out.tfevents.{stamp}"
+        self.pending = BytesIO()
+        self.writer = RecordWriter(self.pending)
+        self._write(Event(file_version="brain.Event:2"))
+        if after_step is not None:
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(session_log=start, step=after_step + 1))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds numbers by tag."""
+        self.add(step, [Summary.Value(tag=tag, simple_value=v) for tag, v in values.items()])
+
+    def histogram(self, step: int, tag: str, histogram: HistogramProto) -> None:
+        """Adds a histogram."""
+        self.add(step, [Summary.Value(tag=tag, histo=histogram)])
+
+    def image(self, step: int, tag: str, png: bytes) -> None:
+        """Adds a picture in PNG format."""
+        picture = Summary.Image(encoded_image_string=png)
+        self.add(step, [Summary.Value(tag=tag, image=picture)])
+
+    def hyperparameters(
+        self, parameters: Mapping[str, float | str | bool], metrics: Mapping[str, float]
+    ) -> None:
+        """Adds the row of the HParams tab; its metrics are those of the scalars' tags."""
+        from torch.utils.tensorboard.summary import hparams  # slow to import, used once per run
+
+        summaries = hparams(dict(parameters), dict(metrics))  # type: ignore[no-untyped-call]
+        for summary in summaries:
+            self.add(0, list(summary.value))
+
+    def add(self, step: int, values: list[Summary.Value]) -> None:
+        """Adds summaries at a step."""
+        self._write(Event(step=step, summary=Summary(value=values)))
+
+    def _write(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self.writer.write(event.SerializeToString())
+
+    def flush(self) -> None:
+        """Appends what has come since the last flush."""
+        if self.pending.tell():
+            with self.path.open("ab") as file:
+                file.write(self.pending.getvalue())
+            self.pending.seek(0)
+            self.pending.truncate()

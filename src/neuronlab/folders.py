@@ -1,0 +1,32 @@
+"""Where runs are kept, and how to find them again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+
+def register_resolvers() -> None:
+    """Makes `${run_folder:ckpt_path,otherwise}` known to configurations."""
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+
+
+def run_folder(ckpt_path: str | None, otherwise: str) -> str:
+    """The folder of a run: that of the checkpoint that it goes on from, so its curves go on too.
+
+    Args:
+        ckpt_path: `<folder>/checkpoints/last.ckpt`, or None for a new run.
+        otherwise: The folder of a new run.
+    """
+    if ckpt_path is None or not Path(ckpt_path).exists():
+        return otherwise
+    parent = Path(ckpt_path).parent
+    return str(parent.parent) if parent.name == "checkpoints" else otherwise
+
+
+def newest_run(root: Path) -> Path | None:
+    """The run with the newest checkpoint below a folder, or None."""
+    checkpoints = root.glob("**/checkpoints/last.ckpt")
+    newest = max(checkpoints, key=lambda path: path.stat().st_mtime, default=None)
+    return None if newest is None else newest.parents[1]

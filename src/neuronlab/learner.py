@@ -1,0 +1,168 @@
+"""The learner: a network, its loss, its optimizer and its measures, under Lightning.
+
+Letters: B batch rows, D features, K outputs, P parameters (tensors, not numbers).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from neuronlab.data import DataModule
+from neuronlab.datasets import Task
+from neuronlab.errors import ConfigError
+from neuronlab.losses import Loss
+from neuronlab.metrics import make_metrics
+from neuronlab.records import CHECKPOINT
+from neuronlab.scaling import Scaling
+from neuronlab.seeds import generator
+
+Batch = tuple[Tensor, Tensor]
+
+
+def evaluate(net: nn.Module, loss: Loss, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Runs a network on a batch.
+
+    Returns:
+        The mean loss, a scalar, and the predictions [B, K].
+    """
+    x, target = batch
+    logit = net.logits(x)  # type: ignore[operator] # nn.Module types its attributes as tensors
+    prediction = net.output(logit)  # type: ignore[operator]
+    return loss(logit if loss.on == "logit" else prediction, target), prediction
+
+
+def load_checkpoint(path: str | Path, name: str) -> dict[str, Any]:
+    """Reads a checkpoint without running anything that it holds.
+
+    Args:
+        path: The file.
+        name: What to call it in an error.
+
+    Raises:
+        ConfigError: If the file is missing, damaged, or no checkpoint of a `Learner`.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        assert {"state_dict", "hyper_parameters", "global_step"} <= checkpoint.keys()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{name}: no such file; a run leaves {CHECKPOINT}") from error
+    except Exception as error:  # torch raises half a dozen kinds for a damaged file
+        raise ConfigError(f"{name}: damaged, or no checkpoint of a run") from error
+    return cast(dict[str, Any], checkpoint)
+
+
+class Learner(pl.LightningModule):
+    """Trains one network by automatic optimization with a plain `torch.optim` optimizer."""
+
+    def __init__(
+        self,
+        model: dict[str, Any],
+        loss: dict[str, Any],
+        optimizer: dict[str, Any],
+        seed: int,
+        task: Task,
+        features: list[str],
+        target: str,
+        classes: list[str],
+        out_features: int,
+    ) -> None:
+        """Builds the network from configuration and draws its weights.
+
+        Every argument is a plain value, so that the checkpoint holds no code and loads with
+        `weights_only=True`.
+
+        Args:
+            model: Configuration of the network, with its output head named.
+            loss: Configuration of the loss.
+            optimizer: Configuration of the optimizer.
+            seed: What the initial weights are drawn from.
+            task: What kind of target is predicted.
+            features: D names of features.
+            target: The target's name.
+            classes: Names of the classes, where there are any.
+            out_features: K, the number of outputs.
+        """
+        super().__init__()
+        self.save_hyperparameters()
+        self.net: nn.Module = instantiate(
+            model,
+            in_features=len(features),
+            out_features=out_features,
+            generator=generator(seed, "weights"),
+        )
+        self.loss: Loss = instantiate(loss).func  # a partial, since a function isn't to be called
+        self.optimizer_config = optimizer
+        self.scaling = Scaling(len(features), out_features)
+        self._norms: list[Tensor] = []  # gradient norms [P] of each step of the epoch
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raw features [B, D] of any precision → predictions in the target's own units [B, K]."""
+        x = x.to(self.scaling.input_mean)
+        return self.scaling.raw(self.net(self.scaling.inputs(x)))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer that the configuration names, over all parameters."""
+        make = instantiate(self.optimizer_config, _partial_=True)
+        return cast(torch.optim.Optimizer, make(self.net.parameters()))
+
+    def setup(self, stage: str) -> None:
+        """Takes from the data what they decide: the scaling, and which measures make sense."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, DataModule)
+        if stage == "fit":
+            self.scaling.load_state_dict(data.scaling.state_dict())
+        table = data.table
+        self.metrics = nn.ModuleDict(
+            {
+                split: make_metrics(table.task, data.rows[split].y, table.out_features, f"{split}/")
+                for split in ("val", "test")
+            }
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch, a scalar; its mean over the epoch's rows is `train/loss`."""
+        loss, _ = evaluate(self.net, self.loss, batch)
+        rows = len(batch[0])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=rows)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keeps the norm of each parameter's gradient."""
+        gradients = [torch.zeros(()) if p.grad is None else p.grad for p in self.net.parameters()]
+        self._norms.append(torch.stack([gradient.norm() for gradient in gradients]))
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Keeps the last gradients, which Lightning would drop, for their histograms."""
+
+    def on_train_epoch_end(self) -> None:
+        """Logs each parameter's gradient norm, as the mean over the epoch's steps, and the rate."""
+        norms = torch.stack(self._norms).mean(dim=0)  # [P]
+        self._norms.clear()
+        names = [f"gradient_norm/{name}" for name, _ in self.net.named_parameters()]
+        self.log_dict(dict(zip(names, norms, strict=True)))
+        lr = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        self.log("lr", torch.tensor(lr, dtype=torch.float64))  # 0.1, not 0.10000000149
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measures on validation rows."""
+        self._measure("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measures on test rows."""
+        self._measure("test", batch)
+
+    def _measure(self, split: str, batch: Batch) -> None:
+        loss, prediction = evaluate(self.net, self.loss, batch)
+        self.log(f"{split}/loss", loss, batch_size=len(batch[0]))
+        target = batch[1]
+        if self.hparams["task"] == "regression":  # measured in the target's own units
+            prediction, target = self.scaling.raw(prediction), self.scaling.raw(target)
+        metrics = self.metrics[split]
+        metrics.update(prediction, target.long() if self.hparams["task"] == "binary" else target)  # type: ignore[operator]
+        self.log_dict(metrics)  # type: ignore[arg-type] # Lightning takes a MetricCollection

@@ -1,0 +1,273 @@
+"""What a run leaves behind, through one writer for every way of running.
+
+`Record` writes the files of one run; `RunLogger` makes it a Lightning logger.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch.loggers.logger import Logger
+from tensorboard.compat.proto.summary_pb2 import HistogramProto
+
+from neuronlab.errors import require, show
+from neuronlab.events import EventFile
+
+State = Literal["completed", "diverged", "failed"]
+CHECKPOINT = Path("checkpoints") / "last.ckpt"
+
+
+class Record:
+    """The files of one run: `metrics.csv`, `status.json`, and TensorBoard events.
+
+    Everything is kept in memory until `flush`. `metrics` holds the newest value of every metric.
+    """
+
+    def __init__(
+        self, folder: Path, *, tensorboard: bool = True, after_step: int | None = None
+    ) -> None:
+        """Makes the folder ready: a run begun anew replaces the records of an earlier one.
+
+        Args:
+            folder: The run's folder.
+            tensorboard: Whether to write events.
+            after_step: For a run that goes on: the step that it goes on from. What the folder
+                holds of later steps is dropped.
+        """
+        self.folder = folder
+        self.started = time.monotonic()
+        self.metrics: dict[str, float] = {}
+        self._rows: list[dict[str, float]] = []  # not yet in metrics.csv
+        self._columns: list[str] = []  # of metrics.csv
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "status.json").unlink(missing_ok=True)  # not over until it is over
+        if after_step is None:
+            (folder / "metrics.csv").unlink(missing_ok=True)
+            for file in folder.glob("events.out.tfevents.*"):
+                file.unlink()
+        else:
+            earlier = read_metrics(folder / "metrics.csv")
+            self._rows = [row for row in earlier if row["step"] <= after_step]
+            (folder / "metrics.csv").unlink(missing_ok=True)
+        self.events = EventFile(folder, after_step) if tensorboard else None
+
+    def row(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """Records an epoch: a row of `metrics.csv`, and a point of every curve."""
+        self._rows.append({"epoch": epoch, "step": step, **values})
+        self.scalars(step, values)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Records numbers that are no part of an epoch, as those of the test at the end."""
+        self.metrics.update(values)
+        if self.events:
+            self.events.scalars(step, values)
+
+    def histogram(self, step: int, tag: str, histogram: HistogramProto | None) -> None:
+        """Records a histogram; None, from numbers without a finite one, leaves nothing."""
+        if self.events and histogram is not None:
+            self.events.histogram(step, tag, histogram)
+
+    def image(self, step: int, tag: str, png: bytes) -> None:
+        """Records a picture in PNG format."""
+        if self.events:
+            self.events.image(step, tag, png)
+
+    def flush(self) -> None:
+        """Brings the files up to date."""
+        if self._rows:
+            self._write_rows()
+        if self.events:
+            self.events.flush()
+
+    def finish(
+        self,
+        state: State,
+        config: Mapping[str, Any],
+        *,
+        hyperparameters: Mapping[str, float | str | bool],
+        step: int | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Writes what is left, and `status.json` last: where it stands, everything else does.
+
+        Args:
+            state: How the run ended.
+            config: The run's configuration, resolved; its hash tells whether it is the same run.
+            hyperparameters: What TensorBoard's HParams tab lists.
+            step: The step of the first loss that was not finite, where the run diverged.
+            error: What was raised, where the run failed.
+        """
+        if self.events:
+            self.events.hyperparameters(hyperparameters, self.metrics)
+        self.flush()
+        finite = {tag: v if math.isfinite(v) else None for tag, v in self.metrics.items()}
+        status = {
+            "state": state,
+            "metrics": finite,  # null where not finite: JSON knows no NaN
+            "seconds": round(time.monotonic() - self.started, 3),
+            "diverged_at_step": step,
+            "error": error,
+            "config_hash": config_hash(config),
+        }
+        replace(self.folder / "status.json", json.dumps(status, indent=2) + "\n")
+
+    def _write_rows(self) -> None:
+        path = self.folder / "metrics.csv"
+        columns = list(dict.fromkeys([*self._columns, *(key for row in self._rows for key in row)]))
+        if columns != self._columns:
+            # A metric that first appears now gets its column; earlier rows leave it empty.
+            earlier = read_metrics(path) if self._columns else []
+            self._rows, self._columns = [*earlier, *self._rows], columns
+            replace(path, "\r\n".join([",".join(columns), ""]))
+        with path.open("a", newline="") as file:
+            csv.DictWriter(file, columns, restval="").writerows(self._rows)
+        self._rows = []
+
+
+class RunLogger(Logger):
+    """Lightning's way to a `Record`: one row per epoch from the metrics that a module logs."""
+
+    def __init__(
+        self,
+        folder: Path,
+        tensorboard: bool = True,
+        flush_seconds: float = 2.0,
+        after_step: int | None = None,
+    ) -> None:
+        """Opens the record.
+
+        Args:
+            folder: The run's folder.
+            tensorboard: Whether to write TensorBoard events beside `metrics.csv`.
+            flush_seconds: How far the files may lag behind the run.
+            after_step: For a run that goes on: the step that it goes on from.
+
+        Raises:
+            ValueError: If `flush_seconds` is negative.
+        """
+        super().__init__()
+        require(flush_seconds >= 0, "flush_seconds", flush_seconds, "a number ≥ 0")
+        self.record = Record(folder, tensorboard=tensorboard, after_step=after_step)
+        self.flush_seconds = flush_seconds
+        self._flushed = time.monotonic()
+        self._epoch: dict[str, float] = {}  # what has come of the epoch so far
+
+    @property
+    def name(self) -> str:
+        """Empty, so that Lightning's checkpoint callback adds no folders of its own."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Empty, as `name`."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The run's folder."""
+        return str(self.record.folder)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Leaves them to `Record.finish`, which knows the final metrics too."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Takes metrics; those of one epoch come in parts, validation first, and make one row."""
+        values = dict(metrics)
+        epoch = values.pop("epoch", None)
+        assert step is not None
+        if epoch is None or any(tag.startswith("test/") for tag in values):
+            self._end_epoch()
+            self.record.scalars(step, values)
+            return
+        if self._epoch and self._epoch["epoch"] != epoch:
+            self._end_epoch()
+        # Lightning names an epoch's end by its last step, counted from 0: step + 1 have been taken.
+        self._epoch.update(values, epoch=epoch, step=step + 1)
+
+    def _end_epoch(self) -> None:
+        if self._epoch:
+            values, self._epoch = self._epoch, {}
+            self.record.row(int(values.pop("epoch")), int(values.pop("step")), values)
+
+    def save(self) -> None:
+        """Brings the files up to date, every few seconds; Lightning calls it at each logging."""
+        if time.monotonic() - self._flushed >= self.flush_seconds:
+            self.record.flush()
+            self._flushed = time.monotonic()
+
+    def finalize(self, status: str) -> None:
+        """Writes what is left."""
+        self._end_epoch()
+        self.record.flush()
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a `metrics.csv`, numbers only; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [
+            {k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items() if v != ""}
+            for row in csv.DictReader(file)
+        ]
+
+
+def read_status(folder: Path) -> dict[str, Any] | None:
+    """The `status.json` of a run, or None where the run is not over."""
+    try:
+        status: dict[str, Any] = json.loads((folder / "status.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return status
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """A short name for a configuration, the same for equal ones."""
+    text = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a nested configuration with their dotted paths."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def hyperparameters(
+    config: Mapping[str, Any], choices: Mapping[str, str]
+) -> dict[str, float | str | bool]:
+    """The columns of TensorBoard's HParams tab: chosen options, and numbers by their paths.
+
+    Args:
+        config: The configuration, resolved to plain values.
+        choices: The option chosen of each configuration group.
+    """
+    groups = ("data", "model", "activation", "loss", "optimizer")
+    chosen = {group: choices[group] for group in groups if group in choices}
+    tree = {key: config[key] for key in ("seed", *groups)}
+    tree["model"] = {k: v for k, v in config["model"].items() if k != "activation"}
+    tree["trainer"] = {"max_epochs": config["trainer"].get("max_epochs")}
+    values = {
+        path: value if isinstance(value, (int, float, str)) else show(value)
+        for path, value in flatten(tree)
+        if not path.rpartition(".")[2].startswith("_")
+    }
+    return chosen | values
+
+
+def replace(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(text, newline="")
+    os.replace(draft, path)

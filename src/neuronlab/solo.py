@@ -1,0 +1,181 @@
+"""One run alone, under an ordinary Lightning Trainer: the truth that populations are held to."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.loggers.logger import Logger
+
+from neuronlab.build import blame, build
+from neuronlab.callbacks import CheckedCallback, StopOnDivergence, record_of
+from neuronlab.checks import check
+from neuronlab.data import DataModule
+from neuronlab.errors import ConfigError, RunFailedError, show
+from neuronlab.learner import Learner, load_checkpoint
+from neuronlab.records import (
+    CHECKPOINT,
+    Record,
+    RunLogger,
+    State,
+    flatten,
+    hyperparameters,
+)
+from neuronlab.summary import print_start, print_summary
+from neuronlab.terminal import console
+
+NOISE = (
+    ".*does not have many workers.*",  # advice for large data; here a batch is one index_select
+    ".*treespec.*is deprecated.*",  # Lightning 2.6 on torch 2.13, nothing that a user could change
+    ".*exists and is not empty.*",  # the folder of a run that goes on is meant to have a checkpoint
+)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was stopped by hand; the message says how to go on."""
+
+
+def train_one(config: Mapping[str, Any], folder: Path, choices: Mapping[str, str]) -> float:
+    """Trains one run and leaves its records in a folder.
+
+    Args:
+        config: The configuration, resolved to plain values.
+        folder: Where the records go.
+        choices: The option chosen of each configuration group, for the HParams tab.
+
+    Returns:
+        The last epoch's `val/loss`, which is what a search minimizes; NaN where there is none.
+
+    Raises:
+        ConfigError: If the configuration cannot run; nothing has been trained then.
+        RunFailedError: If the run raised; its records say so.
+        Interrupted: If it was stopped by hand.
+    """
+    check(config)
+    data, learner = build(config)
+    trainer = make_trainer(config, folder)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined] # Lightning sets it by setattr
+        if isinstance(callback, CheckedCallback):
+            with blame(f"callbacks ({type(callback).__name__})"):
+                callback.check(learner)
+    after_step = None if config["ckpt_path"] is None else resumed_step(config, learner)
+    if not trainer.fast_dev_run:  # type: ignore[attr-defined] # it has its own dummies
+        trainer.loggers = _loggers(config, folder, after_step)
+    record = record_of(trainer)
+    finish = partial(_finish, record, config, choices)
+    print_start(learner, data, trainer)
+    try:
+        _fit(trainer, learner, data, config["ckpt_path"])
+        diverged = _diverged_at(trainer)
+        if diverged is None:
+            trainer.test(learner, datamodule=data, verbose=False)
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        checkpoint = folder / CHECKPOINT
+        raise Interrupted(str(checkpoint) if checkpoint.exists() else "") from stop
+    except Exception as error:
+        finish("failed", error=f"{type(error).__name__}: {error}")
+        raise RunFailedError(f"{folder}: {error}") from error
+    if record is None:
+        console.print("fast dev run: every part ran once; nothing is recorded")
+        return math.nan
+    finish("completed" if diverged is None else "diverged", step=diverged)
+    print_summary(learner, data, record, diverged)
+    return record.metrics.get("val/loss", math.nan)
+
+
+def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
+    """The Trainer that a configuration describes, with its callbacks and as yet without loggers.
+
+    Args:
+        config: The configuration, resolved and checked.
+        folder: Where the records go.
+
+    Raises:
+        ConfigError: If a part refuses its values.
+    """
+    callbacks: list[Callback] = []
+    for name, node in (config["callbacks"] or {}).items():
+        with blame(f"callbacks.{name}"):
+            callbacks.append(instantiate(node))
+    if not config["trainer"].get("enable_progress_bar", True):
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+    for pattern in NOISE:
+        warnings.filterwarnings("ignore", pattern)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no lines about TPUs
+    with blame("trainer"):
+        make = instantiate(config["trainer"], _partial_=True)
+        trainer: pl.Trainer = make(callbacks=callbacks, logger=False, default_root_dir=folder)
+    return trainer
+
+
+def resumed_step(config: Mapping[str, Any], learner: Learner) -> int:
+    """The step that a checkpoint goes on from, once it is sure to belong to this configuration.
+
+    Args:
+        config: The configuration, with its `ckpt_path`.
+        learner: What the configuration builds.
+
+    Raises:
+        ConfigError: If the checkpoint cannot be read, or belongs to another configuration, since
+            Lightning would load its optimizer over what the command line asks for.
+    """
+    path = config["ckpt_path"]
+    checkpoint = load_checkpoint(path, f"ckpt_path={path}")
+    theirs = dict(flatten(checkpoint["hyper_parameters"]))
+    ours = dict(flatten(dict(learner.hparams)))
+    problems = [
+        f"ckpt_path={path}: was trained with {key}={show(theirs.get(key))}, this command has "
+        f"{key}={show(ours.get(key))}; give it the same overrides"
+        for key in sorted(theirs.keys() | ours.keys())
+        if theirs.get(key) != ours.get(key)
+    ]
+    if problems:
+        raise ConfigError(*problems)
+    return int(checkpoint["global_step"])
+
+
+def _loggers(config: Mapping[str, Any], folder: Path, after_step: int | None) -> list[Logger]:
+    loggers = []
+    for name, node in (config["logger"] or {}).items():
+        with blame(f"logger.{name}"):
+            make = instantiate(node, _partial_=True)
+            own = make.func is RunLogger
+            loggers.append(make(folder, after_step=after_step) if own else make(folder))
+    return loggers
+
+
+def _fit(trainer: pl.Trainer, learner: Learner, data: DataModule, ckpt_path: str | None) -> None:
+    trainer.fit(learner, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+
+
+def _diverged_at(trainer: pl.Trainer) -> int | None:
+    """The step of the first loss that was not finite, or None."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, StopOnDivergence):
+            return callback.step
+    losses = [trainer.callback_metrics.get(f"{split}/loss") for split in ("train", "val")]
+    finite = all(loss is None or torch.isfinite(loss) for loss in losses)
+    return None if finite else trainer.global_step
+
+
+def _finish(
+    record: Record | None,
+    config: Mapping[str, Any],
+    choices: Mapping[str, str],
+    state: State,
+    *,
+    step: int | None = None,
+    error: str | None = None,
+) -> None:
+    if record is not None:
+        parameters = hyperparameters(config, choices)
+        record.finish(state, config, hyperparameters=parameters, step=step, error=error)

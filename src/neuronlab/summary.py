@@ -1,0 +1,128 @@
+"""What a run prints before it starts and when it is over."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from rich.table import Table
+
+from neuronlab.data import SPLITS, DataModule
+from neuronlab.learner import Learner
+from neuronlab.models import Neuron
+from neuronlab.records import Record
+from neuronlab.terminal import console, number, table
+from neuronlab.theory import (
+    Line,
+    cosine,
+    is_linear_regression,
+    largest_curvature,
+    least_squares,
+    noise_floor,
+    raw_line,
+)
+
+
+def print_start(learner: Learner, data: DataModule, trainer: pl.Trainer) -> None:
+    """Says in one line what is about to be trained on what."""
+    parameters = sum(p.numel() for p in learner.net.parameters())
+    rows = " / ".join(str(len(data.rows[split])) for split in SPLITS)
+    console.print(
+        f"{type(learner.net).__name__}, {parameters} parameters, on "
+        f"{trainer.strategy.root_device} · target {data.table.target} from "
+        f"{', '.join(data.table.features)} · rows {rows} (train / val / test)",
+        soft_wrap=True,
+    )
+
+
+def print_summary(
+    learner: Learner, data: DataModule, record: Record, diverged_at: int | None
+) -> None:
+    """Prints the final metrics beside what theory knows, a neuron's weights, and the folder."""
+    console.print(metrics_table(learner, data, record))
+    if isinstance(learner.net, Neuron):
+        console.print(weights_table(learner, data))
+    _print_rate_bound(learner, data)
+    if diverged_at is not None:
+        console.print(
+            f"[bold red]diverged[/]: the loss was not finite at step {diverged_at}; "
+            "try a smaller optimizer.lr"
+        )
+    folder = _short(record.folder)
+    console.print(f"folder       {folder}", soft_wrap=True, markup=False)
+    console.print(f"TensorBoard  tensorboard --logdir {folder}", soft_wrap=True, markup=False)
+
+
+def metrics_table(learner: Learner, data: DataModule, record: Record) -> Table:
+    """Final metrics per split, then the closed-form optimum and the noise floor where known."""
+    title = "final metrics"
+    if data.scaling.target_std.ne(1).any():
+        title += f" (losses are of the standardized {data.table.target}, other metrics are not)"
+    made = table(title, "", *SPLITS)
+    names = dict.fromkeys(tag.partition("/")[2] for tag in record.metrics if "/" in tag)
+    for name in names:
+        values = [record.metrics.get(f"{split}/{name}") for split in SPLITS]
+        if any(value is not None for value in values):
+            made.add_row(name, *("" if value is None else number(value) for value in values))
+    if is_linear_regression(learner.net, learner.loss):
+        line = least_squares(data.rows["train"].x, data.rows["train"].y)
+        best = [(line(rows.x) - rows.y).square().mean().item() for rows in data.rows.values()]
+        made.add_row("loss of least squares", *map(number, best))
+    floors = [noise_floor(learner.loss, data.table.task, rows) for rows in data.rows.values()]
+    if None not in floors:
+        made.add_row("loss of the true rule (noise floor)", *map(number, floors))
+    return made
+
+
+def weights_table(learner: Learner, data: DataModule) -> Table:
+    """A neuron's weights in the data's own units, beside the best and the true ones.
+
+    Regression compares them as they are. A pass/fail rule fixes weights up to scale alone (the
+    scale is how sharp the threshold is), so there the directions are compared.
+    """
+    assert isinstance(learner.net, Neuron)
+    weight, bias = (p.detach().cpu() for p in (learner.net.weight, learner.net.bias))
+    scaling = data.scaling
+    learned = raw_line(Line(weight[0], bias[0]), scaling)
+    columns = {"learned": learned}
+    if is_linear_regression(learner.net, learner.loss):
+        columns["least squares"] = raw_line(
+            least_squares(data.rows["train"].x, data.rows["train"].y), scaling
+        )
+    title, truth = "weights", data.table.weights
+    if truth is not None:
+        true = Line(torch.tensor(truth), torch.tensor(data.table.bias or 0.0))
+        columns["true"] = true
+        if data.table.task == "binary":
+            columns["learned, length 1"] = _unit(learned)
+            columns["true, length 1"] = _unit(true)
+        title += f" (cosine of learned and true: {cosine(learned.weights, true.weights):.4f})"
+    made = table(title, "", *columns)
+    for index, feature in enumerate(data.table.features):
+        made.add_row(feature, *(number(line.weights[index].item()) for line in columns.values()))
+    made.add_row("bias", *(number(line.bias.item()) for line in columns.values()))
+    return made
+
+
+def _unit(line: Line) -> Line:
+    length = line.weights.norm()
+    return Line(line.weights / length, line.bias / length)
+
+
+def _print_rate_bound(learner: Learner, data: DataModule) -> None:
+    if is_linear_regression(learner.net, learner.loss):
+        curvature = largest_curvature(data.rows["train"].x)
+        console.print(
+            f"largest curvature λmax = {number(curvature)}: full-batch gradient descent needs "
+            f"lr < 2/λmax = {number(2 / curvature if curvature else math.inf)}",
+            soft_wrap=True,
+        )
+
+
+def _short(folder: Path) -> str:
+    """The folder as seen from here, where that is shorter."""
+    relative = os.path.relpath(folder)
+    return relative if len(relative) < len(str(folder)) else str(folder)

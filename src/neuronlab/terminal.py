@@ -1,0 +1,28 @@
+"""The terminal: one console for everything that a run prints."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+# Without a terminal rich assumes 80 columns and cuts tables; a file has room for more.
+console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def number(value: object) -> str:
+    """A number as a person reads it: four significant digits, no 12-digit tails."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float) and 1000 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table(title: str, *columns: str) -> Table:
+    """An empty table: first column text, the others numbers."""
+    made = Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="left" if index == 0 else "right")
+    return made

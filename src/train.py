@@ -1,0 +1,29 @@
+"""Trains a network: `python src/train.py activation=silu optimizer.lr=0.01`."""
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from neuronlab.cli import command_line, past_hydra
+from neuronlab.folders import register_resolvers
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+def main(config: DictConfig) -> float:
+    """Trains the run that the configuration describes."""
+    from neuronlab.solo import train_one  # torch and Lightning, once the command is known to be one
+
+    job = HydraConfig.get()
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
+    folder = Path(job.runtime.output_dir)
+    with past_hydra(folder):
+        return train_one(values, folder, job.runtime.choices)
+
+
+if __name__ == "__main__":
+    register_resolvers()
+    sys.exit(command_line(main, "train"))
