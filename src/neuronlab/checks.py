@@ -237,4 +237,5 @@ def describe(annotation: Any) -> str:
         return f"a list, each {describe(arguments[0])}"
     if annotation is type(None):
         return "null"
-    return words.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    name = getattr(annotation, "__name__", str(annotation))
+    return words.get(annotation, f"a mapping with the _target_ of a {name}")

@@ -19,7 +19,6 @@ from pathlib import Path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from neuronlab.errors import ConfigError, RunFailedError, unknown
 
@@ -33,14 +32,14 @@ class Escaped(BaseException):
 
 @contextmanager
 def past_hydra(folder: Path | None = None) -> Iterator[None]:
-    """Inside a Hydra job: lets through to `command_line` what it has words for.
+    """Inside a Hydra job: brings every error to `command_line` as it is.
 
     Args:
-        folder: The job's folder, removed where a refused job has left nothing in it.
+        folder: The job's folder, removed where the job has left nothing in it.
     """
     try:
         yield
-    except (ConfigError, RunFailedError, OSError) as error:
+    except Exception as error:
         if folder is not None and {path.name for path in folder.iterdir()} <= {".hydra"}:
             shutil.rmtree(folder)
         raise Escaped from error
@@ -63,15 +62,20 @@ def command_line(main: Callable[[], object], config_name: str) -> int:
     except KeyboardInterrupt as stop:
         print(f"stopped{_way_on(str(stop))}", file=sys.stderr)
         return 130
-    except (Escaped, HydraException, OmegaConfBaseException, OSError) as caught:
-        error = caught.__cause__ if isinstance(caught, Escaped) else caught
-        assert isinstance(error, Exception)
-        if wants_trace:
-            raise error from error.__cause__
+    except Escaped as escaped:
+        error = escaped.__cause__
         if isinstance(error, RunFailedError):
-            traceback.print_exception(error.__cause__)
+            traceback.print_exception(error if wants_trace else error.__cause__)
             print(f"failed: {error}", file=sys.stderr)
             return 1
+        assert isinstance(error, Exception)
+        if wants_trace or not isinstance(error, (ConfigError, OSError)):
+            raise error from None  # a slip of ours: the trace says where
+        print("\n".join(explain(error, config_name)), file=sys.stderr)
+        return 2
+    except Exception as error:  # Hydra could not make a job of the command
+        if wants_trace:
+            raise
         print("\n".join(explain(error, config_name)), file=sys.stderr)
         return 2
     return 0
@@ -86,17 +90,17 @@ def explain(error: Exception, config_name: str) -> tuple[str, ...]:
     """
     if isinstance(error, ConfigError):
         return error.problems
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return (unknown(name, error.options, f"option of {group}", shown=f"{group}={name}"),)
     if isinstance(error, OSError):
         where = str(error.filename or "")
         reason = error.strerror or error
         return (f"output folder {where}: cannot be written ({reason}); set hydra.run.dir",)
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return (unknown(f"{group}={name}", error.options, f"option of {group}"),)
     key = re.match(r"Could not override '([^']+)'", str(error))
     if key:
         return (_unknown_key(key[1].partition("@")[0], config_name),)
-    return (" ".join(str(error.__cause__ or error).split()),)
+    return (f"{' '.join(str(error.__cause__ or error).split())} (in: {shlex.join(sys.argv[1:])})",)
 
 
 def _unknown_key(key: str, config_name: str) -> str:
@@ -133,7 +137,7 @@ def _paths(config: DictConfig, prefix: str = "") -> list[str]:
     """Dotted paths of all nodes and leaves."""
     found = []
     for key in config:
-        path = f"{prefix}{key}"
+        path = prefix + str(key)
         found.append(path)
         node = config._get_node(key)
         if isinstance(node, DictConfig) and not (node._is_none() or node._is_interpolation()):

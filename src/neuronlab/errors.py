@@ -74,7 +74,12 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 
 
 def unknown(
-    name: str, valid: Iterable[str], what: str, *, near: Iterable[str] | None = None
+    name: str,
+    valid: Iterable[str],
+    what: str,
+    *,
+    near: Iterable[str] | None = None,
+    shown: str | None = None,
 ) -> str:
     """The line for a name that does not exist: what came, the nearest valid name, all of them.
 
@@ -83,8 +88,9 @@ def unknown(
         valid: What is allowed.
         what: What kind of thing the name should have named.
         near: Where to look for the nearest name, if not among `valid`.
+        shown: How to show what came, if not by the name alone.
     """
     valid = sorted(valid)
     found = nearest(name, valid if near is None else near)
     hint = f" did you mean {found}?" if found is not None else ""
-    return f"{name}: no such {what};{hint} allowed: {', '.join(valid)}"
+    return f"{shown or name}: no such {what};{hint} allowed: {', '.join(valid)}"
