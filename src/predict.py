@@ -5,10 +5,10 @@ import sys
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from neuronlab.cli import command_line, past_hydra
+from neuronlab.cli import CONF, command_line, past_hydra
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="predict")
 def main(config: DictConfig) -> None:
     """Prints the network's answers."""
     from neuronlab.predict import (

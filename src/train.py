@@ -7,11 +7,11 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from neuronlab.cli import command_line, past_hydra
+from neuronlab.cli import CONF, command_line, past_hydra
 from neuronlab.folders import register_resolvers
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def main(config: DictConfig) -> float:
     """Trains the run that the configuration describes."""
     from neuronlab.solo import train_one  # torch and Lightning, once the command is known to be one

@@ -144,6 +144,9 @@ def _root(config: Mapping[str, Any]) -> Iterator[str]:
         if key not in known:
             given = [path for path, _ in flatten({key: value})] or [key]
             yield from (unknown(path, known, "key", near=paths) for path in given)
+    seed = config.get("seed")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        yield f"seed={show(seed)}: must be a whole number ≥ 0"
     for key in TARGETS:
         if not isinstance(config.get(key), Mapping) or "_target_" not in config[key]:
             yield f"{key}={show(config.get(key))}: must be an option of the group {key}"
@@ -182,9 +185,6 @@ def _values(config: Mapping[str, Any]) -> Iterator[str]:
     for path, value in flatten(config):
         if isinstance(value, float) and not math.isfinite(value):
             yield f"{path}={value}: must be a finite number"
-    seed = config.get("seed")
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        yield f"seed={show(seed)}: must be a whole number ≥ 0"
     for name, value in config["optimizer"].items():
         if name in OPTIMIZER_RANGES:
             holds, allowed = OPTIMIZER_RANGES[name]

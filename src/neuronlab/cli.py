@@ -40,9 +40,10 @@ def past_hydra(folder: Path | None = None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        raise Escaped from error
+    finally:
         if folder is not None and {path.name for path in folder.iterdir()} <= {".hydra"}:
             shutil.rmtree(folder)
-        raise Escaped from error
 
 
 def command_line(main: Callable[[], object], config_name: str) -> int:
@@ -55,7 +56,8 @@ def command_line(main: Callable[[], object], config_name: str) -> int:
     Returns:
         The exit status.
     """
-    wants_trace = os.environ.get(TRACE) == "1"
+    asked = os.environ.get(TRACE, "0")
+    wants_trace = asked not in ("", "0")
     os.environ[TRACE] = "1"  # Hydra then raises where it would print its own lines and exit
     try:
         main()
@@ -78,6 +80,8 @@ def command_line(main: Callable[[], object], config_name: str) -> int:
             raise
         print("\n".join(explain(error, config_name)), file=sys.stderr)
         return 2
+    finally:
+        os.environ[TRACE] = asked
     return 0
 
 

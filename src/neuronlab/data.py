@@ -69,8 +69,9 @@ class BatchOrder(Sampler[Tensor]):
 
     def __iter__(self) -> Iterator[Tensor]:
         """The batches of the epoch, each a tensor of indices [B]."""
+        # A generator, since Lightning opens the iterator of a resumed run before it sets the epoch.
         order = torch.randperm(self.rows, generator=generator(self.seed, "order", self.epoch))
-        return iter(torch.split(order, self.batch_size))
+        yield from torch.split(order, self.batch_size)
 
 
 class DataModule(pl.LightningDataModule):

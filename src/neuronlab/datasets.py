@@ -189,7 +189,8 @@ def make_blobs(
     truth = None
     if noise > 0:
         # Bayes: with equal priors and one spread, P(class | x) is a softmax of −distance²/2σ².
-        truth = torch.softmax(-(torch.cdist(x, centers) ** 2) / (2 * noise**2), dim=1)
+        squared = (x[:, None] - centers).square().sum(dim=-1)  # [n, K]
+        truth = torch.softmax(-squared / (2 * noise**2), dim=1)
     names = tuple(f"blob {index}" for index in range(classes))
     return Table(x, y, "multiclass", ("x1", "x2"), "blob", truth, classes=names)
 

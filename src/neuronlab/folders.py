@@ -8,8 +8,11 @@ from omegaconf import OmegaConf
 
 
 def register_resolvers() -> None:
-    """Makes `${run_folder:ckpt_path,otherwise}` known to configurations."""
+    """Makes `${run_folder:ckpt_path,otherwise}` and `${or:value,otherwise}` known to `conf/`."""
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver(
+        "or", lambda value, otherwise: otherwise if value is None else value, replace=True
+    )
 
 
 def run_folder(ckpt_path: str | None, otherwise: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 from tensorboard.compat.proto.summary_pb2 import HistogramProto
 
@@ -191,11 +192,17 @@ class RunLogger(Logger):
             self._end_epoch()
         # Lightning names an epoch's end by its last step, counted from 0: step + 1 have been taken.
         self._epoch.update(values, epoch=epoch, step=step + 1)
+        if "train/loss" in values:  # what Lightning logs last
+            self._end_epoch()
 
     def _end_epoch(self) -> None:
         if self._epoch:
             values, self._epoch = self._epoch, {}
             self.record.row(int(values.pop("epoch")), int(values.pop("step")), values)
+
+    def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
+        """Makes the next `save` write: a run that goes on from here must find its epochs so far."""
+        self._flushed = -math.inf
 
     def save(self) -> None:
         """Brings the files up to date, every few seconds; Lightning calls it at each logging."""

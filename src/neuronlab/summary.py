@@ -43,6 +43,9 @@ def print_summary(
 ) -> None:
     """Prints the final metrics beside what theory knows, a neuron's weights, and the folder."""
     console.print(metrics_table(learner, data, record))
+    if data.scaling.target_std.ne(1).any():
+        target = data.table.target
+        console.print(f"losses are of the standardized {target}; mae and mse are in its own units")
     if isinstance(learner.net, Neuron):
         console.print(weights_table(learner, data))
     _print_rate_bound(learner, data)
@@ -58,10 +61,7 @@ def print_summary(
 
 def metrics_table(learner: Learner, data: DataModule, record: Record) -> Table:
     """Final metrics per split, then the closed-form optimum and the noise floor where known."""
-    title = "final metrics"
-    if data.scaling.target_std.ne(1).any():
-        title += f" (losses are of the standardized {data.table.target}, other metrics are not)"
-    made = table(title, "", *SPLITS)
+    made = table("final metrics", "", *SPLITS)
     names = dict.fromkeys(tag.partition("/")[2] for tag in record.metrics if "/" in tag)
     for name in names:
         values = [record.metrics.get(f"{split}/{name}") for split in SPLITS]
@@ -92,18 +92,20 @@ def weights_table(learner: Learner, data: DataModule) -> Table:
         columns["least squares"] = raw_line(
             least_squares(data.rows["train"].x, data.rows["train"].y), scaling
         )
-    title, truth = "weights", data.table.weights
+    truth = data.table.weights
     if truth is not None:
         true = Line(torch.tensor(truth), torch.tensor(data.table.bias or 0.0))
         columns["true"] = true
         if data.table.task == "binary":
             columns["learned, length 1"] = _unit(learned)
             columns["true, length 1"] = _unit(true)
-        title += f" (cosine of learned and true: {cosine(learned.weights, true.weights):.4f})"
-    made = table(title, "", *columns)
+    made = table("weights", "", *columns)
     for index, feature in enumerate(data.table.features):
         made.add_row(feature, *(number(line.weights[index].item()) for line in columns.values()))
     made.add_row("bias", *(number(line.bias.item()) for line in columns.values()))
+    if truth is not None:
+        alike = cosine(learned.weights, columns["true"].weights)
+        made.add_row("cosine to true", f"{alike:.4f}")
     return made
 
 

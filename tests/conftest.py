@@ -1,0 +1,51 @@
+"""What the tests share: composing a configuration, and training a run, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from neuronlab.folders import register_resolvers
+from neuronlab.solo import train_one
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+Config = dict[str, Any]
+
+register_resolvers()
+
+
+def compose_run(*overrides: str) -> tuple[Config, dict[str, str]]:
+    """A run's configuration as plain values, and the chosen options, by Hydra's own composition."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", list(overrides), return_hydra_config=True)
+    choices = OmegaConf.to_container(config.hydra.runtime.choices)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        plain = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
+    assert isinstance(plain, dict)
+    assert isinstance(choices, dict)
+    return plain, choices
+
+
+@pytest.fixture
+def composed() -> Callable[..., Config]:
+    return lambda *overrides: compose_run(*overrides)[0]
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Callable[..., Path]:
+    """Trains a run on the CPU; returns its folder."""
+
+    def run(*overrides: str, name: str = "run") -> Path:
+        config, choices = compose_run("trainer=cpu", *overrides)
+        train_one(config, tmp_path / name, choices)
+        return tmp_path / name
+
+    return run

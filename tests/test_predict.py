@@ -1,0 +1,142 @@
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import compose_run
+from hydra.core.global_hydra import GlobalHydra
+
+import predict as predict_script
+from neuronlab.cli import command_line
+from neuronlab.learner import Learner
+from neuronlab.solo import train_one
+
+Ask = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    def run(*overrides: str) -> tuple[int, str, str]:
+        GlobalHydra.instance().clear()
+        capsys.readouterr()
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["src/predict.py", *overrides])
+        status = command_line(predict_script.main, "predict")
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config, choices = compose_run("experiment=pass_fail_neuron", "trainer=cpu")
+    folder = tmp_path_factory.mktemp("outputs") / "run"
+    train_one(config, folder, choices)
+    return folder
+
+
+def test_a_table(ask: Ask, run: Path) -> None:
+    status, output, _ = ask(f"run={run}", "inputs=[[5,7],[1,2]]")
+    assert status == 0
+    assert "hours_studied" in output
+    assert output.count("yes") == 1
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_forms_for_programs(ask: Ask, run: Path, form: str) -> None:
+    _, output, _ = ask(f"run={run}", "inputs=[[5,7],[1,2]]", f"format={form}")
+    weights = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    z = torch.tensor([[5.0, 7.0], [1.0, 2.0]]) @ weights["net.weight"].T + weights["net.bias"]
+    expected = torch.sigmoid(z)[:, 0].tolist()
+    if form == "json":
+        answers = json.loads(output)
+        assert [answer["probability"] for answer in answers] == pytest.approx(expected)
+        assert answers[0]["hours_studied"] == 5
+        assert answers[0]["passed"] == "yes"
+    else:
+        lines = [line.split(",") for line in output.splitlines()]
+        assert lines[0] == ["hours_studied", "hours_slept", "probability", "passed"]
+        assert [float(line[2]) for line in lines[1:]] == pytest.approx(expected)
+
+
+NAMED = "name,hours_slept,hours_studied\nA,7,5\nB,2,1\n"  # another order, and a column more
+
+
+@pytest.mark.parametrize("text", ["5,7\n1,2\n", "hours_studied,hours_slept\n5,7\n1,2\n", NAMED])
+def test_files_with_and_without_names(ask: Ask, run: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "in.csv").write_text(text)
+    direct = ask(f"run={run}", "inputs=[[5,7],[1,2]]", "format=json")
+    assert ask(f"run={run}", "inputs_csv=in.csv", "format=json") == direct
+
+
+def test_the_newest_run_is_asked_by_default(ask: Ask, run: Path) -> None:
+    question = ["inputs=[[5,7]]", "format=json"]
+    assert ask(f"outputs={run.parent}", *question) == ask(f"run={run}", *question)
+
+
+def test_standardized_data_take_raw_inputs(ask: Ask, train: Callable[..., Path]) -> None:
+    folder = train("experiment=house_prices", "model.hidden=[]", "trainer.max_epochs=300")
+    _, output, _ = ask(f"run={folder}", "inputs=[[2000,3,10,5]]", "format=json")
+    assert json.loads(output)[0]["price"] == pytest.approx(450_000, abs=5_000)
+
+
+def test_classes_have_names(ask: Ask, train: Callable[..., Path]) -> None:
+    folder = train("experiment=blobs")
+    _, output, _ = ask(f"run={folder}", "inputs=[[0,2]]", "format=json")
+    answer = json.loads(output)[0]
+    assert answer["blob"] == "blob 0"  # its center is at (0, 2)
+    assert answer["probability"] > 0.9
+
+
+def test_a_learner_reads_its_checkpoint(run: Path) -> None:
+    learner = Learner.load_from_checkpoint(run / "checkpoints/last.ckpt", weights_only=True)
+    assert learner(torch.tensor([[5.0, 7.0]])).shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["inputs=[[5]]"], ["row 1 has 1 numbers", "2 numbers: hours_studied, hours_slept"]),
+        (["inputs=[[5,a]]"], ["row 1 holds a", "finite numbers"]),
+        (["inputs=[[5,7],[nan,2]]"], ["row 2 holds nan"]),
+        (["inputs=[]"], ["no rows"]),
+        (["inputs=5"], ["inputs=5", "rows of 2 numbers"]),
+        ([], ["inputs: give either", "inputs_csv=FILE"]),
+        (["inputs=[[5,7]]", "format=xml"], ["format=xml", "table, json, csv"]),
+        (["inputs=[[5,7]]", "run=nowhere"], ["run=nowhere", "no such folder"]),
+        (["inputs=[[5,7]]", "run=."], ["run=.", "no checkpoint there"]),
+        (["inputs=[[5,7]]", "run=damaged"], ["run=damaged", "damaged"]),
+        (["inputs=[[5,7]]", "run=code"], ["_target_=os.system", "must begin with"]),
+        (["inputs=[[5,7]]", "run=diverged"], ["run=diverged", "diverged at step 3"]),
+        (["inputs=[[5,7]]", "outputs=empty"], ["no run below empty"]),
+        (["inputs_csv=none.csv"], ["inputs_csv=none.csv", "cannot be read"]),
+        (["inputs_csv=bad.csv"], ["no column hours_slept (did you mean hours_slep?)"]),
+        (["inputs_csv=words.csv"], ["words.csv", "row 2 holds often"]),
+        (["inputs_csv=binary.csv"], ["binary.csv", "UTF-8"]),
+        (["+imputs=[[5,7]]"], ["imputs: no such key; did you mean inputs?"]),
+    ],
+)
+def test_bad_questions_get_one_line(
+    ask: Ask, run: Path, train: Callable[..., Path], tmp_path: Path, overrides: list[str],
+    said: list[str],
+) -> None:  # fmt: skip
+    path = run / "checkpoints/last.ckpt"
+    (tmp_path / "damaged/checkpoints").mkdir(parents=True)
+    (tmp_path / "damaged/checkpoints/last.ckpt").write_bytes(path.read_bytes()[:1000])
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["hyper_parameters"]["model"]["_target_"] = "os.system"
+    (tmp_path / "code/checkpoints").mkdir(parents=True)
+    torch.save(checkpoint, tmp_path / "code/checkpoints/last.ckpt")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.csv").write_text("hours_studied,hours_slep\n5,7\n")
+    (tmp_path / "words.csv").write_text("5,7\n5,often\n")
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00\x01")
+    if "run=diverged" in overrides:
+        train("data=line", "model=neuron", "optimizer.lr=1e6", name="diverged")
+    asked = [f"run={run}"] if not any("run" in o or "outputs" in o for o in overrides) else []
+    status, output, errors = ask(*overrides, *asked)
+    assert (status, output) == (2, "")
+    assert len(errors.splitlines()) == 1, errors
+    assert [part for part in said if part not in errors] == [], errors
