@@ -14,14 +14,17 @@ from neuronlab.folders import register_resolvers
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
 def main(config: DictConfig) -> float:
     """Trains the run that the configuration describes."""
-    from neuronlab.solo import train_one  # torch and Lightning, once the command is known to be one
-
     job = HydraConfig.get()
     values = OmegaConf.to_container(config, resolve=True)
     assert isinstance(values, dict)
     folder = Path(job.runtime.output_dir)
     with past_hydra(folder):
-        return train_one(values, folder, job.runtime.choices)
+        from neuronlab.hparams import Chosen
+        from neuronlab.solo import (
+            train_one,  # torch and Lightning, once the command is known to be one
+        )
+
+        return train_one(values, folder, Chosen(job.runtime.choices, list(job.overrides.task)))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from neuronlab.folders import register_resolvers
+from neuronlab.hparams import Chosen
 from neuronlab.solo import train_one
 
 ROOT = Path(__file__).parents[1]
@@ -21,17 +22,17 @@ Config = dict[str, Any]
 register_resolvers()
 
 
-def compose_run(*overrides: str) -> tuple[Config, dict[str, str]]:
+def compose_run(*overrides: str) -> tuple[Config, Chosen]:
     """A run's configuration as plain values, and the chosen options, by Hydra's own composition."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", list(overrides), return_hydra_config=True)
-    choices = OmegaConf.to_container(config.hydra.runtime.choices)
+    options = OmegaConf.to_container(config.hydra.runtime.choices)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         plain = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
     assert isinstance(plain, dict)
-    assert isinstance(choices, dict)
-    return plain, choices
+    assert isinstance(options, dict)
+    return plain, Chosen(options, overrides)
 
 
 @pytest.fixture
@@ -44,8 +45,8 @@ def train(tmp_path: Path) -> Callable[..., Path]:
     """Trains a run on the CPU; returns its folder."""
 
     def run(*overrides: str, name: str = "run") -> Path:
-        config, choices = compose_run("trainer=cpu", *overrides)
-        train_one(config, tmp_path / name, choices)
+        config, chosen = compose_run("trainer=cpu", *overrides)
+        train_one(config, tmp_path / name, chosen)
         return tmp_path / name
 
     return run

@@ -31,9 +31,9 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config, choices = compose_run("experiment=pass_fail_neuron", "trainer=cpu")
+    config, chosen = compose_run("experiment=pass_fail_neuron", "trainer=cpu")
     folder = tmp_path_factory.mktemp("outputs") / "run"
-    train_one(config, folder, choices)
+    train_one(config, folder, chosen)
     return folder
 
 

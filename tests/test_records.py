@@ -5,11 +5,17 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
 
+from neuronlab.configs import config_hash, flatten
 from neuronlab.events import BINS, EventFile, histograms
-from neuronlab.records import Record, RunLogger, config_hash, flatten, read_metrics, read_status
+from neuronlab.hparams import Chosen
+from neuronlab.records import Record, RunLogger, read_metrics, read_status
 
-CONFIG = {"seed": 0, "data": {"rows": 3}}
+CONFIG = {
+    **{"seed": 0, "data": {"rows": 3}, "model": {"hidden": [4], "activation": {}}},
+    **{"activation": {}, "loss": {}, "optimizer": {"_target_": "x", "lr": 0.1}, "trainer": {}},
+}
 
 
 def load(folder: Path) -> EventAccumulator:
@@ -58,7 +64,7 @@ def test_a_record_holds_what_it_was_given(tmp_path: Path) -> None:
     record = Record(tmp_path)
     record.row(0, 10, {"val/loss": 0.5})
     record.row(1, 20, {"val/loss": float("inf")})
-    record.finish("diverged", CONFIG, hyperparameters={"lr": 0.1}, step=17)
+    record.finish("diverged", CONFIG, Chosen(), step=17)
     assert read_metrics(tmp_path / "metrics.csv") == [
         {"epoch": 0, "step": 10, "val/loss": 0.5},
         {"epoch": 1, "step": 20, "val/loss": float("inf")},
@@ -68,6 +74,26 @@ def test_a_record_holds_what_it_was_given(tmp_path: Path) -> None:
     assert status["metrics"] == {"val/loss": None}  # strict JSON has no infinity
     assert status["config_hash"] == config_hash(CONFIG)
     assert len(load(tmp_path).Scalars("val/loss")) == 2
+
+
+def test_the_hparams_tab_has_what_was_chosen_first(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    record.row(0, 1, {"val/loss": 0.5, "gradient_norm/weight": 1.0})
+    overrides = ["activation=silu", "+optimizer.lr=0.1"]
+    chosen = Chosen({"activation": "silu", "trainer": "cpu"}, overrides)
+    record.finish("completed", CONFIG, chosen)
+    plugin = load(tmp_path).PluginTagToContent("hparams")
+    experiment = metadata.parse_experiment_plugin_data(plugin[metadata.EXPERIMENT_TAG])
+    first = {info.name for info in experiment.hparam_infos if info.differs}
+    assert first == {"activation", "optimizer.lr"}
+    assert [info.name.tag for info in experiment.metric_infos] == ["val/loss"]
+    start = metadata.parse_session_start_info_plugin_data(plugin[metadata.SESSION_START_INFO_TAG])
+    assert start.hparams["activation"].string_value == "silu"
+    assert start.hparams["optimizer.lr"].number_value == 0.1
+    assert start.hparams["model.hidden"].string_value == "[4]"
+    assert set(start.hparams) == {
+        *("activation", "seed", "data.rows", "model.hidden", "optimizer.lr", "trainer.max_epochs")
+    }
 
 
 def test_a_late_metric_gets_a_column(tmp_path: Path) -> None:
@@ -85,7 +111,7 @@ def test_a_run_begun_anew_replaces_its_records(tmp_path: Path) -> None:
     for value in (1.0, 2.0):
         record = Record(tmp_path)
         record.row(0, 1, {"a": value})
-        record.finish("completed", CONFIG, hyperparameters={})
+        record.finish("completed", CONFIG, Chosen())
     assert [row["a"] for row in read_metrics(tmp_path / "metrics.csv")] == [2.0]
     assert [point.value for point in load(tmp_path).Scalars("a")] == [2.0]
 
@@ -94,7 +120,7 @@ def test_a_run_that_goes_on_drops_what_came_later(tmp_path: Path) -> None:
     record = Record(tmp_path)
     for epoch in range(4):
         record.row(epoch, 10 * (epoch + 1), {"a": float(epoch)})
-    record.finish("completed", CONFIG, hyperparameters={})
+    record.finish("completed", CONFIG, Chosen())
     record = Record(tmp_path, after_step=20)
     assert read_status(tmp_path) is None  # not over any more
     for epoch in range(2, 4):

@@ -199,9 +199,9 @@ class Broken(Callback):
 def test_a_run_that_raises_is_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Broken.__module__ = "neuronlab.callbacks"
     monkeypatch.setattr(callbacks, "Broken", Broken, raising=False)
-    config, choices = compose_run("+callbacks.broken._target_=neuronlab.callbacks.Broken")
+    config, chosen = compose_run("+callbacks.broken._target_=neuronlab.callbacks.Broken")
     with pytest.raises(RunFailedError, match="the roof is on fire"):
-        train_one(config, tmp_path, choices)
+        train_one(config, tmp_path, chosen)
     status = read_status(tmp_path)
     assert status is not None
     assert (status["state"], status["error"]) == ("failed", "RuntimeError: the roof is on fire")
@@ -240,8 +240,8 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None
 def test_a_gpu_finds_what_a_cpu_finds(tmp_path: Path) -> None:
     rows = []
     for trainer in ("cpu", "gpu"):
-        config, choices = compose_run(f"trainer={trainer}", "trainer.precision=64")
-        train_one(config, tmp_path / trainer, choices)
+        config, chosen = compose_run(f"trainer={trainer}", "trainer.precision=64")
+        train_one(config, tmp_path / trainer, chosen)
         rows.append(metrics(tmp_path / trainer))
     for cpu, gpu in zip(*rows, strict=True):
         assert gpu["val/loss"] == pytest.approx(cpu["val/loss"], rel=1e-9)

@@ -18,9 +18,9 @@ import torch
 import typeguard
 from hydra.utils import get_object
 
+from neuronlab.configs import flatten
 from neuronlab.data import DataModule
 from neuronlab.errors import ConfigError, show, unknown
-from neuronlab.records import flatten
 
 PREFIXES = (
     "neuronlab.",

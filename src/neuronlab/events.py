@@ -1,8 +1,8 @@
-"""TensorBoard event files: scalars, histograms, images and hyperparameters of one run.
+"""TensorBoard event files: scalars, histograms and images of one run.
 
 A file is opened, appended to and closed at each flush: no thread and no open file per run, so
-that thousands of runs can be recorded at once. The summaries and the record framing are
-TensorBoard's and torch's own.
+that thousands of runs can be recorded at once. The format is written by
+TensorBoard's own record writer.
 """
 
 from __future__ import annotations
@@ -97,16 +97,6 @@ class EventFile:
         """Adds a picture in PNG format."""
         picture = Summary.Image(encoded_image_string=png)
         self.add(step, [Summary.Value(tag=tag, image=picture)])
-
-    def hyperparameters(
-        self, parameters: Mapping[str, float | str | bool], metrics: Mapping[str, float]
-    ) -> None:
-        """Adds the row of the HParams tab; its metrics are those of the scalars' tags."""
-        from torch.utils.tensorboard.summary import hparams  # slow to import, used once per run
-
-        summaries = hparams(dict(parameters), dict(metrics))  # type: ignore[no-untyped-call]
-        for summary in summaries:
-            self.add(0, list(summary.value))
 
     def add(self, step: int, values: list[Summary.Value]) -> None:
         """Adds summaries at a step."""

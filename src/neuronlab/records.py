@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +18,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 from tensorboard.compat.proto.summary_pb2 import HistogramProto
 
-from neuronlab.errors import require, show
+from neuronlab.configs import config_hash
+from neuronlab.errors import require
 from neuronlab.events import EventFile
+from neuronlab.hparams import Chosen, hyperparameters, summaries
 
 State = Literal["completed", "diverged", "failed"]
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -92,8 +93,8 @@ class Record:
         self,
         state: State,
         config: Mapping[str, Any],
+        chosen: Chosen,
         *,
-        hyperparameters: Mapping[str, float | str | bool],
         step: int | None = None,
         error: str | None = None,
     ) -> None:
@@ -102,12 +103,14 @@ class Record:
         Args:
             state: How the run ended.
             config: The run's configuration, resolved; its hash tells whether it is the same run.
-            hyperparameters: What TensorBoard's HParams tab lists.
+            chosen: What was chosen on the command line, for the HParams tab.
             step: The step of the first loss that was not finite, where the run diverged.
             error: What was raised, where the run failed.
         """
         if self.events:
-            self.events.hyperparameters(hyperparameters, self.metrics)
+            measured = [tag for tag in self.metrics if tag.startswith(("val/", "train/", "test/"))]
+            parameters = hyperparameters(config, chosen)
+            self.events.add(0, summaries(parameters, chosen.keys(), measured))
         self.flush()
         finite = {tag: v if math.isfinite(v) else None for tag, v in self.metrics.items()}
         status = {
@@ -234,43 +237,6 @@ def read_status(folder: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return status
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """A short name for a configuration, the same for equal ones."""
-    text = json.dumps(config, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a nested configuration with their dotted paths."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def hyperparameters(
-    config: Mapping[str, Any], choices: Mapping[str, str]
-) -> dict[str, float | str | bool]:
-    """The columns of TensorBoard's HParams tab: chosen options, and numbers by their paths.
-
-    Args:
-        config: The configuration, resolved to plain values.
-        choices: The option chosen of each configuration group.
-    """
-    groups = ("data", "model", "activation", "loss", "optimizer")
-    chosen = {group: choices[group] for group in groups if group in choices}
-    tree = {key: config[key] for key in ("seed", *groups)}
-    tree["model"] = {k: v for k, v in config["model"].items() if k != "activation"}
-    tree["trainer"] = {"max_epochs": config["trainer"].get("max_epochs")}
-    values = {
-        path: value if isinstance(value, (int, float, str)) else show(value)
-        for path, value in flatten(tree)
-        if not path.rpartition(".")[2].startswith("_")
-    }
-    return chosen | values
 
 
 def replace(path: Path, text: str) -> None:

@@ -19,16 +19,16 @@ from lightning.pytorch.loggers.logger import Logger
 from neuronlab.build import blame, build
 from neuronlab.callbacks import CheckedCallback, StopOnDivergence, record_of
 from neuronlab.checks import check
+from neuronlab.configs import flatten
 from neuronlab.data import DataModule
 from neuronlab.errors import ConfigError, RunFailedError, show
+from neuronlab.hparams import Chosen
 from neuronlab.learner import Learner, load_checkpoint
 from neuronlab.records import (
     CHECKPOINT,
     Record,
     RunLogger,
     State,
-    flatten,
-    hyperparameters,
 )
 from neuronlab.summary import print_start, print_summary
 from neuronlab.terminal import console
@@ -44,13 +44,13 @@ class Interrupted(KeyboardInterrupt):
     """A run that was stopped by hand; the message says how to go on."""
 
 
-def train_one(config: Mapping[str, Any], folder: Path, choices: Mapping[str, str]) -> float:
+def train_one(config: Mapping[str, Any], folder: Path, chosen: Chosen) -> float:
     """Trains one run and leaves its records in a folder.
 
     Args:
         config: The configuration, resolved to plain values.
         folder: Where the records go.
-        choices: The option chosen of each configuration group, for the HParams tab.
+        chosen: What was chosen on the command line, for the HParams tab.
 
     Returns:
         The last epoch's `val/loss`, which is what a search minimizes; NaN where there is none.
@@ -71,7 +71,7 @@ def train_one(config: Mapping[str, Any], folder: Path, choices: Mapping[str, str
     if not trainer.fast_dev_run:  # type: ignore[attr-defined] # it has its own dummies
         trainer.loggers = _loggers(config, folder, after_step)
     record = record_of(trainer)
-    finish = partial(_finish, record, config, choices)
+    finish = partial(_finish, record, config, chosen)
     print_start(learner, data, trainer)
     try:
         _fit(trainer, learner, data, config["ckpt_path"])
@@ -170,12 +170,11 @@ def _diverged_at(trainer: pl.Trainer) -> int | None:
 def _finish(
     record: Record | None,
     config: Mapping[str, Any],
-    choices: Mapping[str, str],
+    chosen: Chosen,
     state: State,
     *,
     step: int | None = None,
     error: str | None = None,
 ) -> None:
     if record is not None:
-        parameters = hyperparameters(config, choices)
-        record.finish(state, config, hyperparameters=parameters, step=step, error=error)
+        record.finish(state, config, chosen, step=step, error=error)
