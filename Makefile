@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train sweep tensorboard predict test check format bench clean
+.PHONY: help train sweep tensorboard predict test check format bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ format: $(STAMP) ## format the code
 
 bench: $(STAMP) ## benchmarks, as ratios measured side by side
 	$(BIN)/python bench/startup.py $(ARGS)
+
+pictures: $(STAMP) ## take the README's pictures again (needs Chromium)
+	$(BIN)/python -m pytest tests/test_tensorboard.py --pictures docs
 
 clean: ## remove the environment and caches; outputs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache src/*.egg-info

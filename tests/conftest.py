@@ -35,9 +35,15 @@ def compose_run(*overrides: str) -> tuple[Config, Chosen]:
     return plain, Chosen(options, overrides)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", type=Path, help="folder to save the README's pictures in")
+
+
 @pytest.fixture
-def composed() -> Callable[..., Config]:
-    return lambda *overrides: compose_run(*overrides)[0]
+def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where screenshots go: a folder of the test's own, or the one asked for."""
+    folder: Path = request.config.getoption("--pictures") or tmp_path
+    return folder
 
 
 @pytest.fixture

@@ -1,0 +1,97 @@
+"""TensorBoard itself, in a real browser, shows what a run has recorded."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: chromium)")
+
+
+@contextmanager
+def serving(logdir: Path) -> Iterator[str]:
+    """TensorBoard on the runs below a folder; gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir)]
+    server = subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.DEVNULL)
+    address = f"http://localhost:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while not _answers(address):
+            assert time.monotonic() < deadline, "TensorBoard does not answer"
+            time.sleep(0.2)
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        return urllib.request.urlopen(f"{address}/data/runs").read() != b"[]"
+    except OSError:
+        return False
+
+
+@contextmanager
+def browsing(width: int, height: int) -> Iterator[Any]:
+    """A page in Chromium; fails if the page reports an error."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    errors: list[str] = []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page
+        browser.close()
+    # TensorBoard asks for its vendor's fonts; without a network that alone is missing
+    assert [error for error in errors if "ERR_" not in error] == []
+
+
+def test_every_tab_shows_the_run(train: Callable[..., Path]) -> None:
+    folder = train("data=line", "model=neuron", "optimizer.lr=0.01", "trainer.max_epochs=20")
+    train("experiment=blobs", "trainer.max_epochs=20", name="blobs")
+    with serving(folder.parent) as address, browsing(1400, 1000) as page:
+        page.goto(f"{address}/?tagFilter=val%2Floss#timeseries")
+        page.wait_for_selector("scalar-card:has-text('val/loss') line-chart")
+        page.goto(f"{address}/?tagFilter=weights#timeseries")
+        page.wait_for_selector("histogram-card:has-text('weights/layer1.weight') svg path")
+        page.goto(f"{address}/?tagFilter=fit#timeseries")
+        page.wait_for_selector("image-card img")
+        shown = page.locator("image-card img").first
+        page.wait_for_function("image => image.complete", arg=shown.element_handle())
+        assert shown.evaluate("image => image.naturalWidth") == 520
+        page.goto(f"{address}/#hparams")
+        page.wait_for_selector("vaadin-grid >> text=blobs")
+        page.wait_for_selector("vaadin-grid >> text=val/loss")
+
+
+def test_the_readme_s_picture(train: Callable[..., Path], pictures: Path) -> None:
+    for activation in ("relu", "silu", "sigmoid"):
+        for optimizer in ("sgd", "adam"):
+            name = f"students/{activation}_{optimizer}"
+            folder = train(f"activation={activation}", f"optimizer={optimizer}", name=name)
+    with serving(folder.parents[1]) as address, browsing(1440, 640) as page:
+        wanted = "%5E(train%7Cval)%2Floss%7Cgradient_norm%2Flayer1.weight"
+        page.goto(f"{address}/?tagFilter={wanted}#timeseries")
+        page.click("button:has-text('Settings')")  # which closes them
+        for tag in ("train/loss", "val/loss"):
+            card = f"scalar-card:has-text('{tag}')"
+            page.wait_for_selector(f"{card} >> text=students/silu_adam")
+        page.wait_for_timeout(2000)  # charts move into place
+        page.screenshot(path=pictures / "tensorboard.png")
+    assert (pictures / "tensorboard.png").read_bytes().startswith(b"\x89PNG")
