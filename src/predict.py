@@ -3,22 +3,20 @@
 import sys
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from neuronlab.cli import CONF, command_line, past_hydra
+from neuronlab.configs import plain
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="predict")
 def main(config: DictConfig) -> None:
     """Prints the network's answers."""
-    values = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(values, dict)
     with past_hydra():
-        from neuronlab.predict import (
-            predict,  # torch and Lightning, once the command is known to be one
-        )
+        # torch and Lightning come in here, once the command is known to be one
+        from neuronlab.predict import predict
 
-        predict(values)
+        predict(plain(config))
 
 
 if __name__ == "__main__":

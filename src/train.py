@@ -5,9 +5,10 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from neuronlab.cli import CONF, command_line, past_hydra
+from neuronlab.configs import plain
 from neuronlab.folders import register_resolvers
 
 
@@ -15,16 +16,13 @@ from neuronlab.folders import register_resolvers
 def main(config: DictConfig) -> float:
     """Trains the run that the configuration describes."""
     job = HydraConfig.get()
-    values = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(values, dict)
-    folder = Path(job.runtime.output_dir)
-    with past_hydra(folder):
+    with past_hydra():
+        # torch and Lightning come in here, once the command is known to be one
         from neuronlab.hparams import Chosen
-        from neuronlab.solo import (
-            train_one,  # torch and Lightning, once the command is known to be one
-        )
+        from neuronlab.solo import train_one
 
-        return train_one(values, folder, Chosen(job.runtime.choices, list(job.overrides.task)))
+        chosen = Chosen(job.runtime.choices, list(job.overrides.task))
+        return train_one(plain(config), Path(job.runtime.output_dir), chosen)
 
 
 if __name__ == "__main__":

@@ -141,3 +141,12 @@ def test_the_process_says_the_same(overrides: list[str], trace: bool, status: in
     )
     assert done.returncode == status
     assert ("Traceback" in done.stderr) is trace
+
+
+def test_a_refused_run_leaves_an_earlier_one_as_it_was(cli: Run, tmp_path: Path) -> None:
+    assert cli("trainer.max_epochs=1")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert cli("optimizer.lr=-1")[0] == 2
+    assert cli("ckpt_path=run/checkpoints/last.ckpt", "data.noise=2")[0] == 2
+    after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert after == before

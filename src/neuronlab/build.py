@@ -61,6 +61,7 @@ def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
     model = {**config["model"], "output": config["model"].get("output") or HEADS[table.task][0]}
     with blame("model"):
         learner = Learner(
+            data=dict(config["data"]),
             model=model,
             loss=dict(config["loss"]),
             optimizer=dict(config["optimizer"]),

@@ -9,17 +9,19 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from neuronlab.configs import plain
 from neuronlab.errors import ConfigError, RunFailedError, unknown
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -31,19 +33,23 @@ class Escaped(BaseException):
 
 
 @contextmanager
-def past_hydra(folder: Path | None = None) -> Iterator[None]:
-    """Inside a Hydra job: brings every error to `command_line` as it is.
-
-    Args:
-        folder: The job's folder, removed where the job has left nothing in it.
-    """
+def past_hydra() -> Iterator[None]:
+    """Inside Hydra: brings every error to `command_line` as it is."""
     try:
         yield
     except Exception as error:
         raise Escaped from error
-    finally:
-        if folder is not None and {path.name for path in folder.iterdir()} <= {".hydra"}:
-            shutil.rmtree(folder)
+
+
+class RefuseEarly(Callback):
+    """Refuses a run before Hydra writes its configuration, so earlier records stay as they are."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Builds the run once and throws it away."""
+        with past_hydra():
+            from neuronlab.solo import prepare  # torch and Lightning, once the command is one
+
+            prepare(plain(config), Path(config.hydra.run.dir))
 
 
 def command_line(main: Callable[[], object], config_name: str) -> int:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain values, interpolations resolved, without Hydra's own."""
+    keys = [str(key) for key in config if key != "hydra"]
+    values = OmegaConf.to_container(OmegaConf.masked_copy(config, keys), resolve=True)
+    return cast("dict[str, Any]", values)
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -62,6 +62,7 @@ class Learner(pl.LightningModule):
 
     def __init__(
         self,
+        data: dict[str, Any],
         model: dict[str, Any],
         loss: dict[str, Any],
         optimizer: dict[str, Any],
@@ -78,6 +79,7 @@ class Learner(pl.LightningModule):
         `weights_only=True`.
 
         Args:
+            data: Configuration of the data, so that a checkpoint says what it was trained on.
             model: Configuration of the network, with its output head named.
             loss: Configuration of the loss.
             optimizer: Configuration of the optimizer.
@@ -134,7 +136,7 @@ class Learner(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Keeps the norm of each parameter's gradient."""
-        gradients = [torch.zeros(()) if p.grad is None else p.grad for p in self.net.parameters()]
+        gradients = [p.new_zeros(()) if p.grad is None else p.grad for p in self.net.parameters()]
         self._norms.append(torch.stack([gradient.norm() for gradient in gradients]))
 
     def on_validation_model_zero_grad(self) -> None:

@@ -6,9 +6,8 @@ import logging
 import math
 import warnings
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -24,12 +23,7 @@ from neuronlab.data import DataModule
 from neuronlab.errors import ConfigError, RunFailedError, show
 from neuronlab.hparams import Chosen
 from neuronlab.learner import Learner, load_checkpoint
-from neuronlab.records import (
-    CHECKPOINT,
-    Record,
-    RunLogger,
-    State,
-)
+from neuronlab.records import CHECKPOINT, RunLogger
 from neuronlab.summary import print_start, print_summary
 from neuronlab.terminal import console
 
@@ -60,6 +54,50 @@ def train_one(config: Mapping[str, Any], folder: Path, chosen: Chosen) -> float:
         RunFailedError: If the run raised; its records say so.
         Interrupted: If it was stopped by hand.
     """
+    data, learner, trainer, after_step = prepare(config, folder)
+    if not trainer.fast_dev_run:  # type: ignore[attr-defined] # it has its own dummies
+        trainer.loggers = _loggers(config, folder, after_step)
+    record = record_of(trainer)
+    print_start(learner, data, trainer)
+    try:
+        trainer.fit(learner, datamodule=data, ckpt_path=config["ckpt_path"], weights_only=True)
+        diverged = _diverged_at(trainer)
+        if diverged is None:
+            trainer.test(learner, datamodule=data, verbose=False)
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        checkpoint = folder / CHECKPOINT
+        raise Interrupted(str(checkpoint) if checkpoint.exists() else "") from stop
+    except Exception as error:
+        if record is not None:
+            record.finish("failed", config, chosen, error=f"{type(error).__name__}: {error}")
+        raise RunFailedError(f"{folder}: {error}") from error
+    if record is None:
+        console.print("every part ran; this run leaves no records")
+        return math.nan
+    record.finish("completed" if diverged is None else "diverged", config, chosen, step=diverged)
+    print_summary(learner, data, record, diverged)
+    return record.metrics.get("val/loss", math.nan)
+
+
+class Prepared(NamedTuple):
+    """A run that is ready to start."""
+
+    data: DataModule
+    learner: Learner
+    trainer: pl.Trainer
+    after_step: int | None  # where it goes on from, if it does
+
+
+def prepare(config: Mapping[str, Any], folder: Path) -> Prepared:
+    """Builds everything that a run needs and leaves nothing behind.
+
+    Args:
+        config: The configuration, resolved to plain values.
+        folder: Where the records will go.
+
+    Raises:
+        ConfigError: If the configuration cannot run.
+    """
     check(config)
     data, learner = build(config)
     trainer = make_trainer(config, folder)
@@ -68,28 +106,7 @@ def train_one(config: Mapping[str, Any], folder: Path, chosen: Chosen) -> float:
             with blame(f"callbacks ({type(callback).__name__})"):
                 callback.check(learner)
     after_step = None if config["ckpt_path"] is None else resumed_step(config, learner)
-    if not trainer.fast_dev_run:  # type: ignore[attr-defined] # it has its own dummies
-        trainer.loggers = _loggers(config, folder, after_step)
-    record = record_of(trainer)
-    finish = partial(_finish, record, config, chosen)
-    print_start(learner, data, trainer)
-    try:
-        _fit(trainer, learner, data, config["ckpt_path"])
-        diverged = _diverged_at(trainer)
-        if diverged is None:
-            trainer.test(learner, datamodule=data, verbose=False)
-    except SystemExit as stop:  # what Lightning makes of Ctrl-C
-        checkpoint = folder / CHECKPOINT
-        raise Interrupted(str(checkpoint) if checkpoint.exists() else "") from stop
-    except Exception as error:
-        finish("failed", error=f"{type(error).__name__}: {error}")
-        raise RunFailedError(f"{folder}: {error}") from error
-    if record is None:
-        console.print("fast dev run: every part ran once; nothing is recorded")
-        return math.nan
-    finish("completed" if diverged is None else "diverged", step=diverged)
-    print_summary(learner, data, record, diverged)
-    return record.metrics.get("val/loss", math.nan)
+    return Prepared(data, learner, trainer, after_step)
 
 
 def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
@@ -153,10 +170,6 @@ def _loggers(config: Mapping[str, Any], folder: Path, after_step: int | None) ->
     return loggers
 
 
-def _fit(trainer: pl.Trainer, learner: Learner, data: DataModule, ckpt_path: str | None) -> None:
-    trainer.fit(learner, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
-
-
 def _diverged_at(trainer: pl.Trainer) -> int | None:
     """The step of the first loss that was not finite, or None."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -165,16 +178,3 @@ def _diverged_at(trainer: pl.Trainer) -> int | None:
     losses = [trainer.callback_metrics.get(f"{split}/loss") for split in ("train", "val")]
     finite = all(loss is None or torch.isfinite(loss) for loss in losses)
     return None if finite else trainer.global_step
-
-
-def _finish(
-    record: Record | None,
-    config: Mapping[str, Any],
-    chosen: Chosen,
-    state: State,
-    *,
-    step: int | None = None,
-    error: str | None = None,
-) -> None:
-    if record is not None:
-        record.finish(state, config, chosen, step=step, error=error)
