@@ -76,10 +76,22 @@ BAD = [
     ),
     ("+callbacks.x._target_=builtins.print", ["callbacks.x._target_=builtins.print"]),
     ("+callbacks.x=3", ["callbacks.x=3", "_target_"]),
+    ("+optimizer._args_=[1]", ["optimizer._args_: no such key"]),
+    ("loss._target_=torch.nn.MSELoss", ["loss._target_=torch.nn.MSELoss", "bce, cross_entropy"]),
+    (
+        "optimizer._target_=torch.nn.ReLU ~optimizer.lr ~optimizer.weight_decay",
+        ["optimizer._target_=torch.nn.ReLU", "torch.optim"],
+    ),
+    ("trainer.devices=2", ["trainer.devices=2", "must be 1"]),
+    ("+trainer.num_nodes=2", ["trainer.num_nodes=2", "must be 1"]),
+    ("+trainer.overfit_batches=1", ["trainer.overfit_batches=1", "data.rows"]),
+    ("+trainer.limit_train_batches=0", ["trainer.limit_train_batches=0", "above 0"]),
+    ("trainer.accelerator=tpu", ["trainer.accelerator=tpu", "auto, cpu, gpu"]),
+    ("optimizer=adam optimizer.betas=[0.9]", ["optimizer.betas=[0.9]", "a list of 2"]),
     ("callbacks.histograms.every_n_epochs=0", ["callbacks.histograms.every_n_epochs=0", "≥ 1"]),
     ("callbacks=diary model.hidden=[100]", ["601 weights", "allowed: 500"]),
     ("experiment=pass_fail_neuron callbacks.ask.inputs=[[1]]", ["inputs=[[1]]", "2 numbers"]),
-    ("hydra.run.dir=/dev/null/run", ["/dev/null/run", "cannot be written"]),
+    ("hydra.run.dir=/dev/null/run", ["/dev/null/run", "Not a directory", "hydra.run.dir"]),
     ("seed=-1", ["seed=-1", "a whole number ≥ 0"]),
     ("seed=a", ["seed=a", "a whole number ≥ 0"]),
     ("ckpt_path=nowhere.ckpt", ["ckpt_path=nowhere.ckpt", "no such file"]),
@@ -97,6 +109,12 @@ def test_bad_input_gets_one_line_and_status_2(
     assert len(errors.splitlines()) == 1, errors
     assert [part for part in said if part not in errors] == [], errors
     assert list(tmp_path.iterdir()) == []  # and nothing was written
+
+
+def test_a_target_in_a_list_is_not_built(cli: Run) -> None:
+    status, output, errors = cli("model.hidden=[{_target_:builtins.print,_args_:[HACK]}]")
+    assert (status, output) == (2, "")
+    assert "model.hidden[0]._target_=builtins.print: must begin with" in errors
 
 
 def test_several_mistakes_get_a_line_each(cli: Run) -> None:
@@ -117,6 +135,20 @@ def test_a_checkpoint_of_another_configuration_is_refused(cli: Run, tmp_path: Pa
     status, _, errors = cli("ckpt_path=run/checkpoints/last.ckpt", "optimizer.lr=0.2")
     assert status == 2
     assert "was trained with optimizer.lr=0.1, this command has optimizer.lr=0.2" in errors
+
+
+def test_a_run_that_is_done_is_not_done_again(cli: Run) -> None:
+    assert cli("trainer.max_epochs=2")[0] == 0
+    status, _, errors = cli("ckpt_path=run/checkpoints/last.ckpt", "trainer.max_epochs=2")
+    assert status == 2
+    assert "trainer.max_epochs=2: must be more than the 2 epochs" in errors
+
+
+def test_a_run_goes_on_from_the_end_of_an_epoch_only(cli: Run) -> None:
+    assert cli("+trainer.max_steps=15")[0] == 0  # an epoch and a half
+    status, _, errors = cli("ckpt_path=run/checkpoints/last.ckpt")
+    assert status == 2
+    assert "was saved within an epoch" in errors
 
 
 def test_a_damaged_checkpoint_is_refused(cli: Run, tmp_path: Path) -> None:

@@ -90,6 +90,14 @@ def test_classes_have_names(ask: Ask, train: Callable[..., Path]) -> None:
     assert answer["probability"] > 0.9
 
 
+def test_double_precision_stays_double(ask: Ask, train: Callable[..., Path]) -> None:
+    folder = train("experiment=linear_neuron", "trainer.precision=64", "trainer.max_epochs=5")
+    _, output, _ = ask(f"run={folder}", "inputs=[[3]]", "format=json")
+    state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert state["net.weight"].dtype == torch.float64
+    assert json.loads(output)[0]["y"] == (3 * state["net.weight"] + state["net.bias"]).item()
+
+
 def test_a_learner_reads_its_checkpoint(run: Path) -> None:
     learner = Learner.load_from_checkpoint(run / "checkpoints/last.ckpt", weights_only=True)
     assert learner(torch.tensor([[5.0, 7.0]])).shape == (1, 1)
@@ -109,6 +117,7 @@ def test_a_learner_reads_its_checkpoint(run: Path) -> None:
         (["inputs=[[5,7]]", "run=."], ["run=.", "no checkpoint there"]),
         (["inputs=[[5,7]]", "run=damaged"], ["run=damaged", "damaged"]),
         (["inputs=[[5,7]]", "run=code"], ["_target_=os.system", "must begin with"]),
+        (["inputs=[[5,7]]", "run=nested"], ["_target_=os.makedirs", "must begin with"]),
         (["inputs=[[5,7]]", "run=diverged"], ["run=diverged", "diverged at step 3"]),
         (["inputs=[[5,7]]", "outputs=empty"], ["no run below empty"]),
         (["inputs_csv=none.csv"], ["inputs_csv=none.csv", "cannot be read"]),
@@ -129,6 +138,11 @@ def test_bad_questions_get_one_line(
     checkpoint["hyper_parameters"]["model"]["_target_"] = "os.system"
     (tmp_path / "code/checkpoints").mkdir(parents=True)
     torch.save(checkpoint, tmp_path / "code/checkpoints/last.ckpt")
+    checkpoint = torch.load(path, weights_only=True)
+    nested = {"_target_": "os.makedirs", "_args_": [str(tmp_path / "made")]}
+    checkpoint["hyper_parameters"]["model"]["init"] = [nested]
+    (tmp_path / "nested/checkpoints").mkdir(parents=True)
+    torch.save(checkpoint, tmp_path / "nested/checkpoints/last.ckpt")
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.csv").write_text("hours_studied,hours_slep\n5,7\n")
     (tmp_path / "words.csv").write_text("5,7\n5,often\n")
@@ -138,5 +152,6 @@ def test_bad_questions_get_one_line(
     asked = [f"run={run}"] if not any("run" in o or "outputs" in o for o in overrides) else []
     status, output, errors = ask(*overrides, *asked)
     assert (status, output) == (2, "")
+    assert not (tmp_path / "made").exists()
     assert len(errors.splitlines()) == 1, errors
     assert [part for part in said if part not in errors] == [], errors

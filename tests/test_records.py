@@ -10,7 +10,7 @@ from tensorboard.plugins.hparams import metadata
 from neuronlab.configs import config_hash, flatten
 from neuronlab.events import BINS, EventFile, histograms
 from neuronlab.hparams import Chosen
-from neuronlab.records import Record, RunLogger, read_metrics, read_status
+from neuronlab.records import CHECKPOINT, Record, RunLogger, read_metrics, read_status
 
 CONFIG = {
     **{"seed": 0, "data": {"rows": 3}, "model": {"hidden": [4], "activation": {}}},
@@ -107,10 +107,36 @@ def test_a_late_metric_gets_a_column(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("events*"))
 
 
+def test_half_a_line_is_no_row(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch,step,a\r\n0,1,0.5\r\n1,2,0.2")
+    assert read_metrics(tmp_path / "metrics.csv") == [{"epoch": 0, "step": 1, "a": 0.5}]
+
+
+def test_going_on_never_leaves_the_folder_without_its_rows(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    record.row(0, 10, {"a": 1.0})
+    record.flush()
+    record = Record(tmp_path, after_step=10)  # and is killed before it records anything
+    assert read_metrics(tmp_path / "metrics.csv") == [{"epoch": 0, "step": 10, "a": 1.0}]
+    assert record.metrics == {"a": 1.0}
+
+
+def test_columns_have_one_order(tmp_path: Path) -> None:
+    record = Record(tmp_path, tensorboard=False)
+    names = ["other", "lr", "gradient_norm/w", "val/f1", "val/loss", "train/loss"]
+    record.row(0, 1, dict.fromkeys(names, 0.0))
+    record.flush()
+    header = (tmp_path / "metrics.csv").read_text().splitlines()[0]
+    assert header == ",".join(["epoch", "step", *reversed(names)])
+
+
 def test_a_run_begun_anew_replaces_its_records(tmp_path: Path) -> None:
     for value in (1.0, 2.0):
         record = Record(tmp_path)
+        assert not (tmp_path / CHECKPOINT).exists()
         record.row(0, 1, {"a": value})
+        (tmp_path / CHECKPOINT).parent.mkdir(exist_ok=True)
+        (tmp_path / CHECKPOINT).touch()
         record.finish("completed", CONFIG, Chosen())
     assert [row["a"] for row in read_metrics(tmp_path / "metrics.csv")] == [2.0]
     assert [point.value for point in load(tmp_path).Scalars("a")] == [2.0]
@@ -154,4 +180,5 @@ def test_half_a_status_is_no_status(tmp_path: Path) -> None:
 def test_equal_configs_have_equal_hashes() -> None:
     assert config_hash({"a": 1, "b": {"c": 2}}) == config_hash({"b": {"c": 2}, "a": 1})
     assert config_hash({"a": 1}) != config_hash({"a": 2})
+    assert config_hash({"a": 1, "ckpt_path": None}) == config_hash({"a": 1, "ckpt_path": "x"})
     assert dict(flatten({"a": 1, "b": {"c": 2}})) == {"a": 1, "b.c": 2}

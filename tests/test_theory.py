@@ -5,7 +5,7 @@ from scipy.stats import entropy
 
 from neuronlab.data import DataModule, Rows
 from neuronlab.datasets import make_houses, make_line, make_students
-from neuronlab.losses import bce, cross_entropy, mse
+from neuronlab.losses import bce, cross_entropy, mae, mse
 from neuronlab.theory import Line, cosine, largest_curvature, least_squares, noise_floor, raw_line
 
 RNG = np.random.default_rng(0)
@@ -66,6 +66,16 @@ def test_noise_floor_of_classes_is_the_mean_surprise() -> None:
     rows = Rows(torch.zeros(3, 2), torch.tensor([1, 0, 0]), truth)
     expected = -np.log([0.8, 0.5, 1.0]).mean()
     assert noise_floor(cross_entropy, "multiclass", rows) == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_rule_has_less_absolute_error_than_the_floor() -> None:
+    rows = DataModule(lambda g: make_students(g, rows=20_000, noise=2.0)).rows["train"]
+    assert rows.truth is not None
+    floor = noise_floor(mae, "binary", rows)
+    assert floor is not None
+    for threshold in (0.3, 0.4, 0.6, 0.7):
+        assert floor < mae((rows.truth > threshold).float(), rows.y).item()
+    assert floor < mae(rows.truth, rows.y).item()
 
 
 def test_without_a_rule_there_is_no_floor() -> None:

@@ -5,7 +5,6 @@ Letters: B rows, D features, K outputs.
 
 from __future__ import annotations
 
-import torch
 from rich.table import Table
 from torch import Tensor
 
@@ -26,9 +25,7 @@ def answers(learner: Learner, inputs: Tensor) -> list[Answer]:
         Per row, by name: the target's value (regression), the probability and the verdict
         (pass/fail), or the class and its probability.
     """
-    learner.eval()
-    with torch.no_grad():
-        prediction = learner(inputs).cpu()  # [B, K]
+    prediction = learner.ask(inputs).cpu()  # [B, K]
     target, task = learner.hparams["target"], learner.hparams["task"]
     if task == "regression":
         return [{target: value} for value in prediction[:, 0].tolist()]

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from neuronlab import losses
-from neuronlab.checks import allowed_keys
+from neuronlab.checks import allowed_keys, resolve_target
+from neuronlab.configs import construct
 from neuronlab.data import DataModule
 from neuronlab.datasets import Task
 from neuronlab.errors import ArgumentError, ConfigError
@@ -30,16 +31,22 @@ WORDS: dict[str, str] = {
 }
 
 
+REFUSALS = (
+    *(ValueError, TypeError, ImportError),
+    *(InstantiationException, MisconfigurationException),
+)
+
+
 @contextmanager
 def blame(path: str) -> Iterator[None]:
     """Turns what a constructor refuses into a line that names the node of the configuration.
 
     Raises:
-        ConfigError: In place of a ValueError, a TypeError, or Lightning's own kind of these.
+        ConfigError: In place of what a constructor raises where it refuses its arguments.
     """
     try:
         yield
-    except (ValueError, TypeError, InstantiationException, MisconfigurationException) as error:
+    except REFUSALS as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
         if isinstance(cause, ArgumentError):
             raise ConfigError(f"{path}.{cause}") from error
@@ -56,6 +63,10 @@ def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
     Raises:
         ConfigError: If a part refuses its values, or the parts do not fit each other.
     """
+    loss = resolve_target(config["loss"]["_target_"], "loss")
+    if not hasattr(loss, "tasks"):
+        known = ", ".join(sorted(name for name, f in vars(losses).items() if hasattr(f, "tasks")))
+        raise ConfigError(f"loss._target_={config['loss']['_target_']}: must be one of {known}")
     data = build_data(config["data"])
     table = data.table
     model = {**config["model"], "output": config["model"].get("output") or HEADS[table.task][0]}
@@ -74,7 +85,10 @@ def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
         )
     _check_fit(learner, config)
     with blame("optimizer"):
-        learner.configure_optimizers()
+        optimizer = learner.configure_optimizers()
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        target = config["optimizer"]["_target_"]
+        raise ConfigError(f"optimizer._target_={target}: must be an optimizer of torch.optim")
     return data, learner
 
 
@@ -83,7 +97,7 @@ def build_data(config: Mapping[str, Any]) -> DataModule:
     settings = {key: value for key, value in config.items() if key in _SETTINGS}
     arguments = {key: value for key, value in config.items() if key not in _SETTINGS}
     with blame("data"):
-        return DataModule(instantiate(arguments, _partial_=True), **settings)
+        return DataModule(construct(arguments, _partial_=True), **settings)
 
 
 _SETTINGS = allowed_keys({"_target_": "neuronlab.data.DataModule"}, "DataModule").keys() - {"make"}

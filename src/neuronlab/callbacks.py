@@ -5,7 +5,6 @@ Letters: M numbers in a parameter.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +40,8 @@ def folder_of(trainer: pl.Trainer) -> Path | None:
 
 def is_last_epoch(trainer: pl.Trainer) -> bool:
     """Whether the epoch that ends now is the last."""
-    return trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+    steps_done = 0 <= trainer.max_steps <= trainer.global_step
+    return trainer.should_stop or steps_done or trainer.current_epoch + 1 == trainer.max_epochs
 
 
 class CheckedCallback(Callback, ABC):
@@ -57,7 +57,7 @@ class CheckedCallback(Callback, ABC):
 
 
 class Histograms(Callback):
-    """Records histograms of each parameter's weights and of its last gradient."""
+    """Records histograms of each parameter's weights and of its last (clipped) gradient."""
 
     def __init__(self, every_n_epochs: int = 10) -> None:
         """Takes the distance in epochs; the first and the last epoch are always recorded."""
@@ -184,8 +184,8 @@ class EpochProgress(ProgressBar):
         """Moves the bar on."""
         if self._bar is not None:
             metrics = trainer.callback_metrics
-            loss = metrics.get("val/loss", metrics.get("train/loss", torch.tensor(math.nan)))
-            text = f"val/loss {number(loss.item())}"
+            tag = "val/loss" if "val/loss" in metrics else "train/loss"
+            text = f"{tag} {number(metrics[tag].item())}"
             self._bar.update(self._task, completed=trainer.current_epoch + 1, loss=text)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -33,7 +33,9 @@ PREFIXES = (
 TARGETS = ("data", "model", "activation", "loss", "optimizer", "trainer")  # each names one
 COLLECTIONS = ("callbacks", "logger")  # each names any number, by keys of the user's choice
 VALUES = ("seed", "ckpt_path")
-INSTANTIATE_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+INSTANTIATE_KEYS = ("_target_", "_partial_")  # Hydra's others have no use here
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 
 # What the program itself passes, so a configuration can't.
 SUPPLIED = {
@@ -69,26 +71,34 @@ def check(config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: With one line per problem.
     """
-    problems = list(_root(config)) or list(_targets(config)) or list(_values(config))
+    problems = list(_root(config))
+    for path, node in () if problems else target_nodes(config):
+        problems += _keys(node, path)
+    problems = problems or list(_values(config))
     if problems:
         raise ConfigError(*problems)
 
 
-def check_targets(node: Mapping[str, Any], path: str = "") -> None:
+def check_targets(config: Mapping[str, Any]) -> None:
     """Checks that everything a configuration from a file names may be built.
-
-    Args:
-        node: The configuration.
-        path: Where it stands, for the error.
 
     Raises:
         ConfigError: If a `_target_` lies outside the allowed prefixes.
     """
-    for key, value in node.items():
-        if key == "_target_":
-            resolve_target(value, path)
-        elif isinstance(value, Mapping):
-            check_targets(value, f"{path}.{key}" if path else key)
+    for path, node in target_nodes(config):
+        allowed_keys(node, path)
+
+
+def target_nodes(value: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every mapping with a `_target_`, with its path, wherever Hydra would build one."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield path, value
+        for key, part in value.items():
+            yield from target_nodes(part, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, (list, tuple)):
+        for index, part in enumerate(value):
+            yield from target_nodes(part, f"{path}[{index}]")
 
 
 def resolve_target(target: object, path: str) -> Callable[..., Any]:
@@ -156,16 +166,6 @@ def _root(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}.{name}={show(node)}: must be a mapping with a _target_"
 
 
-def _targets(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Problems of every node with a `_target_`, at any depth."""
-    for key, node in config.items():
-        if isinstance(node, Mapping):
-            path = f"{prefix}{key}"
-            if "_target_" in node:
-                yield from _keys(node, path)
-            yield from _targets(node, f"{path}.")
-
-
 def _keys(node: Mapping[str, Any], path: str) -> Iterator[str]:
     try:
         keys = allowed_keys(node, path)
@@ -190,10 +190,23 @@ def _values(config: Mapping[str, Any]) -> Iterator[str]:
             holds, allowed = OPTIMIZER_RANGES[name]
             if math.isfinite(value) and not holds(value):
                 yield f"optimizer.{name}={show(value)}: must be {allowed}"
-    epochs = config["trainer"].get("max_epochs")
+    trainer = config["trainer"]
+    epochs = trainer.get("max_epochs")
     if epochs is not None and epochs != -1 and epochs < 1:
         yield f"trainer.max_epochs={epochs}: must be a whole number ≥ 1, or -1 for no limit"
-    accelerator = config["trainer"].get("accelerator")
+    devices = trainer.get("devices", 1)
+    if devices not in (1, "1") and not (isinstance(devices, list) and len(devices) == 1):
+        yield f"trainer.devices={show(devices)}: must be 1, a run has one device; sweep with -m"
+    if trainer.get("num_nodes", 1) != 1:
+        yield f"trainer.num_nodes={trainer['num_nodes']}: must be 1, a run has one device"
+    if trainer.get("overfit_batches", 0) != 0:
+        came = trainer["overfit_batches"]
+        yield f"trainer.overfit_batches={came}: must be 0; use fewer data.rows instead"
+    if trainer.get("limit_train_batches") == 0:
+        yield "trainer.limit_train_batches=0: must be above 0, or nothing is trained"
+    accelerator = trainer.get("accelerator", "auto")
+    if accelerator not in ACCELERATORS:
+        yield f"trainer.accelerator={accelerator}: must be one of {', '.join(ACCELERATORS)}"
     if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         yield (
             f"trainer.accelerator={accelerator}: there is no CUDA device here; "
@@ -233,6 +246,8 @@ def describe(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(map(describe, kinds)))
     if origin is typing.Literal:
         return f"one of {', '.join(str(value) for value in arguments)}"
+    if origin is tuple and Ellipsis not in arguments:
+        return f"a list of {len(arguments)}, each {describe(arguments[0])}"
     if origin in (list, tuple):
         return f"a list, each {describe(arguments[0])}"
     if annotation is type(None):

@@ -106,7 +106,8 @@ def explain(error: Exception, config_name: str) -> tuple[str, ...]:
     if isinstance(error, OSError):
         where = str(error.filename or "")
         reason = error.strerror or error
-        return (f"output folder {where}: cannot be written ({reason}); set hydra.run.dir",)
+        hint = "; hydra.run.dir must be a folder that can be written" if where else ""
+        return (f"{where}: cannot be used ({reason}){hint if config_name == 'train' else ''}",)
     key = re.match(r"Could not override '([^']+)'", str(error))
     if key:
         return (_unknown_key(key[1].partition("@")[0], config_name),)
@@ -157,7 +158,7 @@ def _paths(config: DictConfig, prefix: str = "") -> list[str]:
 
 def _way_on(checkpoint: str) -> str:
     """How to continue a stopped run, as a command."""
-    if not checkpoint:
+    if not checkpoint or {"-m", "--multirun"} & set(sys.argv):
         return ""
     command = shlex.join(["python", *(a for a in sys.argv if not a.startswith("ckpt_path="))])
     return f"; go on with: {command} ckpt_path={shlex.quote(checkpoint)}"

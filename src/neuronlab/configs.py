@@ -7,7 +7,18 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+
+
+def construct(node: Mapping[str, Any], **arguments: Any) -> Any:
+    """What a node with a `_target_` describes, its lists and mappings as Python's own.
+
+    Args:
+        node: The configuration, checked by `neuronlab.checks`.
+        arguments: Further arguments, or Hydra's `_partial_`.
+    """
+    return instantiate(dict(node), _convert_="all", **arguments)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -26,7 +37,12 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
+# What changes how a run is watched or started, but not what it comes to.
+INCIDENTAL = ("ckpt_path", "logger.", "callbacks.progress.", "trainer.enable_")
+
+
 def config_hash(config: Mapping[str, Any]) -> str:
-    """A short name for a configuration, the same for equal ones."""
-    text = json.dumps(config, sort_keys=True, default=str)
+    """A short name for what a configuration defines, the same for runs that must come out equal."""
+    leaves = {key: v for key, v in flatten(config) if not key.startswith(INCIDENTAL)}
+    text = json.dumps(leaves, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -6,9 +6,8 @@ Letters: n data rows, E epochs.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from neuronlab.callbacks import CheckedCallback, folder_of
 from neuronlab.data import DataModule
 from neuronlab.errors import require
-from neuronlab.learner import Learner
+from neuronlab.learner import Learner, eval_mode
 from neuronlab.records import read_metrics
 from neuronlab.terminal import console, table
 
@@ -52,6 +51,12 @@ class Diary(CheckedCallback):
         earlier = read_metrics(path) if path and trainer.current_epoch else []
         self.entries = [row for row in earlier if row["epoch"] < trainer.current_epoch]
 
+    def on_before_backward(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
+    ) -> None:
+        """Keeps the loss of the batch, which Lightning has divided where it accumulates."""
+        self._loss = loss.detach() * trainer.accumulate_grad_batches
+
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
@@ -66,27 +71,15 @@ class Diary(CheckedCallback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, DataModule)
         train = data.rows["train"]
-        with torch.no_grad():
+        with eval_mode(pl_module), torch.no_grad():
             prediction = pl_module.net(train.x[: self.rows].to(pl_module.scaling.input_mean))
         entry.update(numbers("prediction", prediction.squeeze(-1)))
         entry.update(numbers("target", train.y[: self.rows].squeeze(-1)))
-        entry["loss"] = float("nan")  # its place in the row; the value comes with the step's end
+        entry["loss"] = self._loss.item()
         for name, parameter in named.items():
             if parameter.grad is not None:
                 entry.update(numbers(f"{GRADIENT}{name}", parameter.grad))
         self.entries.append(entry)
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Tensor | Mapping[str, Any] | None,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """Notes the loss of the epoch's first step."""
-        if batch_idx == 0 and isinstance(outputs, Mapping):
-            self.entries[-1]["loss"] = outputs["loss"].item()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes the diary and prints it."""

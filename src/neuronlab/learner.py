@@ -5,22 +5,24 @@ Letters: B batch rows, D features, K outputs, P parameters (tensors, not numbers
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from neuronlab.configs import construct
 from neuronlab.data import DataModule
 from neuronlab.datasets import Task
 from neuronlab.errors import ConfigError
 from neuronlab.losses import Loss
-from neuronlab.metrics import make_metrics
+from neuronlab.metrics import as_measured, make_metrics
 from neuronlab.records import CHECKPOINT
 from neuronlab.scaling import Scaling
-from neuronlab.seeds import generator
+from neuronlab.seeds import derive, generator
 
 Batch = tuple[Tensor, Tensor]
 
@@ -35,6 +37,17 @@ def evaluate(net: nn.Module, loss: Loss, batch: Batch) -> tuple[Tensor, Tensor]:
     logit = net.logits(x)  # type: ignore[operator] # nn.Module types its attributes as tensors
     prediction = net.output(logit)  # type: ignore[operator]
     return loss(logit if loss.on == "logit" else prediction, target), prediction
+
+
+@contextmanager
+def eval_mode(module: nn.Module) -> Iterator[None]:
+    """Switches random layers (Dropout) off for a while."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
 
 
 def load_checkpoint(path: str | Path, name: str) -> dict[str, Any]:
@@ -92,13 +105,13 @@ class Learner(pl.LightningModule):
         """
         super().__init__()
         self.save_hyperparameters()
-        self.net: nn.Module = instantiate(
+        self.net: nn.Module = construct(
             model,
             in_features=len(features),
             out_features=out_features,
             generator=generator(seed, "weights"),
         )
-        self.loss: Loss = instantiate(loss).func  # a partial, since a function isn't to be called
+        self.loss: Loss = construct(loss).func  # a partial, since a function isn't to be called
         self.optimizer_config = optimizer
         self.scaling = Scaling(len(features), out_features)
         self._norms: list[Tensor] = []  # gradient norms [P] of each step of the epoch
@@ -108,9 +121,15 @@ class Learner(pl.LightningModule):
         x = x.to(self.scaling.input_mean)
         return self.scaling.raw(self.net(self.scaling.inputs(x)))
 
+    def ask(self, x: Tensor) -> Tensor:
+        """As `forward`, for an answer rather than a step: no gradients, no random layers."""
+        with eval_mode(self), torch.no_grad():
+            prediction: Tensor = self(x)
+        return prediction
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer that the configuration names, over all parameters."""
-        make = instantiate(self.optimizer_config, _partial_=True)
+        make = construct(self.optimizer_config, _partial_=True)
         return cast(torch.optim.Optimizer, make(self.net.parameters()))
 
     def setup(self, stage: str) -> None:
@@ -126,6 +145,17 @@ class Learner(pl.LightningModule):
                 for split in ("val", "test")
             }
         )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes on the checkpoint's precision before its weights are copied in."""
+        self.to(checkpoint["state_dict"]["scaling.input_mean"].dtype)
+
+    def on_train_epoch_start(self) -> None:
+        """Seeds the global generator, which only networks with random layers (Dropout) draw from.
+
+        So they too are a function of seed and epoch; `train_one` gives it back as it was.
+        """
+        torch.manual_seed(derive(self.hparams["seed"], "training", self.current_epoch))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch, a scalar; its mean over the epoch's rows is `train/loss`."""
@@ -151,6 +181,14 @@ class Learner(pl.LightningModule):
         lr = self.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.log("lr", torch.tensor(lr, dtype=torch.float64))  # 0.1, not 0.10000000149
 
+    def on_validation_start(self) -> None:
+        """Measures in the run's precision, which Lightning has set by now."""
+        self.metrics["val"].set_dtype(self.dtype)  # type: ignore[operator]
+
+    def on_test_start(self) -> None:
+        """As before validation."""
+        self.metrics["test"].set_dtype(self.dtype)  # type: ignore[operator]
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measures on validation rows."""
         self._measure("val", batch)
@@ -162,9 +200,7 @@ class Learner(pl.LightningModule):
     def _measure(self, split: str, batch: Batch) -> None:
         loss, prediction = evaluate(self.net, self.loss, batch)
         self.log(f"{split}/loss", loss, batch_size=len(batch[0]))
-        target = batch[1]
-        if self.hparams["task"] == "regression":  # measured in the target's own units
-            prediction, target = self.scaling.raw(prediction), self.scaling.raw(target)
         metrics = self.metrics[split]
-        metrics.update(prediction, target.long() if self.hparams["task"] == "binary" else target)  # type: ignore[operator]
+        task = self.hparams["task"]
+        metrics.update(*as_measured(task, self.scaling, prediction, batch[1]))  # type: ignore[operator]
         self.log_dict(metrics)  # type: ignore[arg-type] # Lightning takes a MetricCollection

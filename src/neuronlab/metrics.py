@@ -1,6 +1,6 @@
 """What is measured per task, with torchmetrics.
 
-Letters: n data rows, K outputs.
+Letters: B batch rows, n data rows, K outputs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,23 @@ from torchmetrics.classification import (
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
 from neuronlab.datasets import Task
+from neuronlab.scaling import Scaling
+
+
+def as_measured(
+    task: Task, scaling: Scaling, prediction: Tensor, target: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Predictions and targets as metrics take them: values in the target's own units, labels whole.
+
+    Args:
+        task: What kind of target it is.
+        scaling: What brings standardized values back.
+        prediction: Predictions [B, K].
+        target: Targets [B, K], or class indices [B].
+    """
+    if task == "regression":
+        return scaling.raw(prediction), scaling.raw(target)
+    return prediction, target.long()
 
 
 def make_metrics(task: Task, target: Tensor, out_features: int, prefix: str) -> MetricCollection:

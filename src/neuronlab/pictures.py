@@ -114,6 +114,4 @@ def _as_grid(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
 
 def _predict(learner: Learner, x: Tensor) -> NDArray[np.floating[Any]]:
     """Raw features [n, D] → predictions in the target's units [n, K]; NaN drawn as nothing."""
-    with torch.no_grad():
-        prediction: Tensor = learner(x)
-    return np.asarray(torch.nan_to_num(prediction.cpu().float()).numpy())
+    return np.asarray(torch.nan_to_num(learner.ask(x).cpu().float()).numpy())

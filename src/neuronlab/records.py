@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,13 +53,17 @@ class Record:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "status.json").unlink(missing_ok=True)  # not over until it is over
         if after_step is None:
-            (folder / "metrics.csv").unlink(missing_ok=True)
+            for name in ("metrics.csv", "diary.csv", CHECKPOINT):
+                (folder / name).unlink(missing_ok=True)
             for file in folder.glob("events.out.tfevents.*"):
                 file.unlink()
         else:
             earlier = read_metrics(folder / "metrics.csv")
             self._rows = [row for row in earlier if row["step"] <= after_step]
-            (folder / "metrics.csv").unlink(missing_ok=True)
+            if self._rows:
+                last = self._rows[-1]
+                self.metrics = {tag: v for tag, v in last.items() if tag not in ("epoch", "step")}
+                self._write_rows()
         self.events = EventFile(folder, after_step) if tensorboard else None
 
     def row(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
@@ -125,15 +130,29 @@ class Record:
 
     def _write_rows(self) -> None:
         path = self.folder / "metrics.csv"
-        columns = list(dict.fromkeys([*self._columns, *(key for row in self._rows for key in row)]))
-        if columns != self._columns:
-            # A metric that first appears now gets its column; earlier rows leave it empty.
-            earlier = read_metrics(path) if self._columns else []
-            self._rows, self._columns = [*earlier, *self._rows], columns
-            replace(path, "\r\n".join([",".join(columns), ""]))
-        with path.open("a", newline="") as file:
-            csv.DictWriter(file, columns, restval="").writerows(self._rows)
-        self._rows = []
+        found = dict.fromkeys([*self._columns, *(key for row in self._rows for key in row)])
+        columns = sorted(found, key=_place)
+        file = StringIO(newline="")
+        writer = csv.DictWriter(file, columns, restval="")
+        if columns == self._columns:
+            writer.writerows(self._rows)
+            with path.open("a", newline="") as existing:
+                existing.write(file.getvalue())
+        else:  # a metric that first appears now gets its column; earlier rows leave it empty
+            writer.writeheader()
+            writer.writerows([*(read_metrics(path) if self._columns else []), *self._rows])
+            replace(path, file.getvalue())
+        self._rows, self._columns = [], columns
+
+
+# The order of columns, whatever order their values come in.
+COLUMNS = ("epoch", "step", "train/loss", "val/loss", "val/", "gradient_norm/", "lr")
+
+
+def _place(column: str) -> int:
+    """Where a column stands; what the list doesn't know comes last."""
+    fits = (index for index, prefix in enumerate(COLUMNS) if column.startswith(prefix))
+    return next(fits, len(COLUMNS))
 
 
 class RunLogger(Logger):
@@ -183,12 +202,14 @@ class RunLogger(Logger):
         """Leaves them to `Record.finish`, which knows the final metrics too."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Takes metrics; those of one epoch come in parts, validation first, and make one row."""
+        """Takes metrics; those of one epoch come in parts, validation first, and make one row.
+
+        Where there are several validations in an epoch, the row holds the last.
+        """
         values = dict(metrics)
         epoch = values.pop("epoch", None)
         assert step is not None
         if epoch is None or any(tag.startswith("test/") for tag in values):
-            self._end_epoch()
             self.record.scalars(step, values)
             return
         if self._epoch and self._epoch["epoch"] != epoch:
@@ -223,11 +244,12 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a `metrics.csv`, numbers only; none where there is no file."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [
-            {k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items() if v != ""}
-            for row in csv.DictReader(file)
-        ]
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]  # a killed process may leave half a line
+    return [
+        {k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items() if v != ""}
+        for row in csv.DictReader(StringIO(whole, newline=""))
+    ]
 
 
 def read_status(folder: Path) -> dict[str, Any] | None:

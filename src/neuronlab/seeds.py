@@ -7,11 +7,11 @@ import torch
 
 from neuronlab.errors import require
 
-STREAMS = ("weights", "data", "split", "order")
+STREAMS = ("weights", "data", "split", "order", "training")
 
 
-def generator(seed: int, stream: str, *key: int) -> torch.Generator:
-    """A generator of its own for one purpose, so that no draw disturbs another.
+def derive(seed: int, stream: str, *key: int) -> int:
+    """A seed of its own for one purpose, so that no draw disturbs another.
 
     Seeds that differ in one bit give unrelated streams (`numpy.random.SeedSequence`, after
     O'Neill's seed_seq_fe), where `seed + 1` for the next purpose would make run 0's data run 1's
@@ -27,4 +27,9 @@ def generator(seed: int, stream: str, *key: int) -> torch.Generator:
     """
     require(isinstance(seed, int) and seed >= 0, "seed", seed, "a whole number ≥ 0")
     sequence = np.random.SeedSequence([seed, STREAMS.index(stream), *key])
-    return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+    return int(sequence.generate_state(1, np.uint64)[0])
+
+
+def generator(seed: int, stream: str, *key: int) -> torch.Generator:
+    """A generator seeded with `derive`; see there for arguments and errors."""
+    return torch.Generator().manual_seed(derive(seed, stream, *key))

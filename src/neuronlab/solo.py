@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
-from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 
 from neuronlab.build import blame, build
 from neuronlab.callbacks import CheckedCallback, StopOnDivergence, record_of
 from neuronlab.checks import check
-from neuronlab.configs import flatten
+from neuronlab.configs import construct, flatten
 from neuronlab.data import DataModule
 from neuronlab.errors import ConfigError, RunFailedError, show
 from neuronlab.hparams import Chosen
@@ -60,7 +59,8 @@ def train_one(config: Mapping[str, Any], folder: Path, chosen: Chosen) -> float:
     record = record_of(trainer)
     print_start(learner, data, trainer)
     try:
-        trainer.fit(learner, datamodule=data, ckpt_path=config["ckpt_path"], weights_only=True)
+        with torch.random.fork_rng():  # the learner seeds it anew at each epoch
+            trainer.fit(learner, datamodule=data, ckpt_path=config["ckpt_path"], weights_only=True)
         diverged = _diverged_at(trainer)
         if diverged is None:
             trainer.test(learner, datamodule=data, verbose=False)
@@ -120,16 +120,17 @@ def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
         ConfigError: If a part refuses its values.
     """
     callbacks: list[Callback] = []
-    for name, node in (config["callbacks"] or {}).items():
+    for name, node in (config.get("callbacks") or {}).items():
         with blame(f"callbacks.{name}"):
-            callbacks.append(instantiate(node))
-    if not config["trainer"].get("enable_progress_bar", True):
-        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+            callbacks.append(construct(node))
+    for flag, kind in (("enable_progress_bar", ProgressBar), ("enable_checkpointing", Checkpoint)):
+        if config["trainer"].get(flag) is False:  # Lightning refuses the callback with the flag
+            callbacks = [callback for callback in callbacks if not isinstance(callback, kind)]
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no lines about TPUs
     with blame("trainer"):
-        make = instantiate(config["trainer"], _partial_=True)
+        make = construct(config["trainer"], _partial_=True)
         trainer: pl.Trainer = make(callbacks=callbacks, logger=False, default_root_dir=folder)
     return trainer
 
@@ -155,16 +156,33 @@ def resumed_step(config: Mapping[str, Any], learner: Learner) -> int:
         for key in sorted(theirs.keys() | ours.keys())
         if theirs.get(key) != ours.get(key)
     ]
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    if not progress["is_last_batch"]:
+        problems.append(
+            f"ckpt_path={path}: was saved within an epoch; a run goes on from the end of one"
+        )
+    done, step = checkpoint["epoch"] + 1, int(checkpoint["global_step"])
+    epochs = config["trainer"].get("max_epochs")
+    if epochs is not None and 0 <= epochs <= done:
+        problems.append(
+            f"trainer.max_epochs={epochs}: must be more than the {done} epochs that "
+            f"ckpt_path={path} has trained"
+        )
+    steps = config["trainer"].get("max_steps", -1)
+    if 0 <= steps <= step:
+        problems.append(
+            f"trainer.max_steps={steps}: must be more than the {step} that ckpt_path={path} took"
+        )
     if problems:
         raise ConfigError(*problems)
-    return int(checkpoint["global_step"])
+    return step
 
 
 def _loggers(config: Mapping[str, Any], folder: Path, after_step: int | None) -> list[Logger]:
     loggers = []
-    for name, node in (config["logger"] or {}).items():
+    for name, node in (config.get("logger") or {}).items():
         with blame(f"logger.{name}"):
-            make = instantiate(node, _partial_=True)
+            make = construct(node, _partial_=True)
             own = make.func is RunLogger
             loggers.append(make(folder, after_step=after_step) if own else make(folder))
     return loggers

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from neuronlab.data import Rows
 from neuronlab.datasets import Task
-from neuronlab.losses import Loss, mse
+from neuronlab.losses import Loss, mae, mse
 from neuronlab.models import Neuron
 from neuronlab.scaling import Scaling
 
@@ -57,7 +57,9 @@ def largest_curvature(x: Tensor) -> float:
 def noise_floor(loss: Loss, task: Task, rows: Rows) -> float | None:
     """The loss of the rule that made the data, on the same rows.
 
-    No network can be expected to stay below it on rows that it has not trained on.
+    No network can be expected to stay below it on rows that it has not trained on: E[y | x] has
+    the least expected squared error and cross-entropy, and, where noise is symmetric, the least
+    absolute error.
 
     Args:
         loss: The loss that a network is trained with.
@@ -70,6 +72,8 @@ def noise_floor(loss: Loss, task: Task, rows: Rows) -> float | None:
     if rows.truth is None:
         return None
     output = rows.truth
+    if loss is mae and task == "binary":
+        output = (output > 0.5).float()  # of two labels, absolute error wants the likelier
     if loss.on == "logit":
         tiny = torch.finfo(output.dtype).tiny
         binary = task == "binary"
