@@ -82,6 +82,7 @@ BAD = [
         "optimizer._target_=torch.nn.ReLU ~optimizer.lr ~optimizer.weight_decay",
         ["optimizer._target_=torch.nn.ReLU", "torch.optim"],
     ),
+    ("optimizer=nesterov optimizer.momentum=0", ["Nesterov", "momentum=0"]),
     ("trainer.devices=2", ["trainer.devices=2", "must be 1"]),
     ("+trainer.num_nodes=2", ["trainer.num_nodes=2", "must be 1"]),
     ("+trainer.overfit_batches=1", ["trainer.overfit_batches=1", "data.rows"]),

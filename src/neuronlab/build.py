@@ -15,7 +15,7 @@ from neuronlab.checks import allowed_keys, resolve_target
 from neuronlab.configs import construct
 from neuronlab.data import DataModule
 from neuronlab.datasets import Task
-from neuronlab.errors import ArgumentError, ConfigError
+from neuronlab.errors import ArgumentError, ConfigError, show
 from neuronlab.learner import Learner
 
 # The output heads that suit each task; the first is what `model.output=null` means.
@@ -38,8 +38,12 @@ REFUSALS = (
 
 
 @contextmanager
-def blame(path: str) -> Iterator[None]:
+def blame(path: str, node: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Turns what a constructor refuses into a line that names the node of the configuration.
+
+    Args:
+        path: Where the node stands.
+        node: The node, shown where the constructor doesn't say which argument it refuses.
 
     Raises:
         ConfigError: In place of what a constructor raises where it refuses its arguments.
@@ -51,7 +55,9 @@ def blame(path: str) -> Iterator[None]:
         if isinstance(cause, ArgumentError):
             raise ConfigError(f"{path}.{cause}") from error
         text = " ".join(str(cause or error).split())
-        raise ConfigError(f"{path}: {text}") from error
+        given = [f"{k}={show(v)}" for k, v in (node or {}).items() if k[0] != "_" and v is not None]
+        came = f" (given: {', '.join(given)})" if given else ""
+        raise ConfigError(f"{path}: {text}{came}") from error
 
 
 def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
@@ -84,7 +90,7 @@ def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
             out_features=table.out_features,
         )
     _check_fit(learner, config)
-    with blame("optimizer"):
+    with blame("optimizer", config["optimizer"]):
         optimizer = learner.configure_optimizers()
     if not isinstance(optimizer, torch.optim.Optimizer):
         target = config["optimizer"]["_target_"]
@@ -96,7 +102,7 @@ def build_data(config: Mapping[str, Any]) -> DataModule:
     """Makes the data of a node that holds a make_* function's arguments beside the module's own."""
     settings = {key: value for key, value in config.items() if key in _SETTINGS}
     arguments = {key: value for key, value in config.items() if key not in _SETTINGS}
-    with blame("data"):
+    with blame("data", config):
         return DataModule(construct(arguments, _partial_=True), **settings)
 
 

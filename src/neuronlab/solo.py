@@ -121,7 +121,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
     """
     callbacks: list[Callback] = []
     for name, node in (config.get("callbacks") or {}).items():
-        with blame(f"callbacks.{name}"):
+        with blame(f"callbacks.{name}", node):
             callbacks.append(construct(node))
     for flag, kind in (("enable_progress_bar", ProgressBar), ("enable_checkpointing", Checkpoint)):
         if config["trainer"].get(flag) is False:  # Lightning refuses the callback with the flag
@@ -129,7 +129,7 @@ def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no lines about TPUs
-    with blame("trainer"):
+    with blame("trainer", config["trainer"]):
         make = construct(config["trainer"], _partial_=True)
         trainer: pl.Trainer = make(callbacks=callbacks, logger=False, default_root_dir=folder)
     return trainer
@@ -181,7 +181,7 @@ def resumed_step(config: Mapping[str, Any], learner: Learner) -> int:
 def _loggers(config: Mapping[str, Any], folder: Path, after_step: int | None) -> list[Logger]:
     loggers = []
     for name, node in (config.get("logger") or {}).items():
-        with blame(f"logger.{name}"):
+        with blame(f"logger.{name}", node):
             make = construct(node, _partial_=True)
             own = make.func is RunLogger
             loggers.append(make(folder, after_step=after_step) if own else make(folder))
