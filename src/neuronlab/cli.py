@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from neuronlab.configs import plain
 from neuronlab.errors import ConfigError, RunFailedError, unknown
+from neuronlab.folders import program, short
 
 CONF = Path(__file__).parents[2] / "conf"
 TRACE = "HYDRA_FULL_ERROR"
@@ -160,5 +161,6 @@ def _way_on(checkpoint: str) -> str:
     """How to continue a stopped run, as a command."""
     if not checkpoint or {"-m", "--multirun"} & set(sys.argv):
         return ""
-    command = shlex.join(["python", *(a for a in sys.argv if not a.startswith("ckpt_path="))])
+    arguments = (argument for argument in sys.argv if not argument.startswith("ckpt_path="))
+    command = shlex.join([short(program("python")), *arguments])
     return f"; go on with: {command} ckpt_path={shlex.quote(checkpoint)}"

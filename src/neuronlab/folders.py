@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -26,6 +28,17 @@ def run_folder(ckpt_path: str | None, otherwise: str) -> str:
         return otherwise
     parent = Path(ckpt_path).parent
     return str(parent.parent) if parent.name == "checkpoints" else otherwise
+
+
+def short(path: Path) -> str:
+    """A path as seen from here, where that is shorter."""
+    return min(os.path.relpath(path), str(path), key=len)
+
+
+def program(name: str) -> Path:
+    """A program of the environment that is running, which need not be on the user's PATH."""
+    beside = Path(sys.executable).with_name(name)
+    return beside if beside.exists() else Path(name)
 
 
 def newest_run(root: Path) -> Path | None:

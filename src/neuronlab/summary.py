@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
 from rich.table import Table
 
 from neuronlab.data import SPLITS, DataModule
+from neuronlab.folders import program, short
 from neuronlab.learner import Learner
 from neuronlab.models import Neuron
 from neuronlab.records import Record
@@ -54,9 +53,9 @@ def print_summary(
             f"[bold red]diverged[/]: the loss was not finite at step {diverged_at}; "
             "try a smaller optimizer.lr"
         )
-    folder = _short(record.folder)
+    folder, board = short(record.folder), short(program("tensorboard"))
     console.print(f"folder       {folder}", soft_wrap=True, markup=False)
-    console.print(f"TensorBoard  tensorboard --logdir {folder}", soft_wrap=True, markup=False)
+    console.print(f"TensorBoard  {board} --logdir {folder}", soft_wrap=True, markup=False)
 
 
 def metrics_table(learner: Learner, data: DataModule, record: Record) -> Table:
@@ -122,9 +121,3 @@ def _print_rate_bound(learner: Learner, data: DataModule) -> None:
             f"lr < 2/λmax = {number(2 / curvature if curvature else math.inf)}",
             soft_wrap=True,
         )
-
-
-def _short(folder: Path) -> str:
-    """The folder as seen from here, where that is shorter."""
-    relative = os.path.relpath(folder)
-    return relative if len(relative) < len(str(folder)) else str(folder)
