@@ -114,11 +114,12 @@ def test_half_a_line_is_no_row(tmp_path: Path) -> None:
 
 def test_going_on_never_leaves_the_folder_without_its_rows(tmp_path: Path) -> None:
     record = Record(tmp_path)
-    record.row(0, 10, {"a": 1.0})
+    row = {"epoch": 0, "step": 10, "train/loss": 1.0}
+    record.row(0, 10, {"train/loss": 1.0})
     record.flush()
-    record = Record(tmp_path, after_step=10)  # and is killed before it records anything
-    assert read_metrics(tmp_path / "metrics.csv") == [{"epoch": 0, "step": 10, "a": 1.0}]
-    assert record.metrics == {"a": 1.0}
+    record = Record(tmp_path, resumed=row)  # and is killed before it records anything
+    assert read_metrics(tmp_path / "metrics.csv") == [row]
+    assert record.metrics == {"train/loss": 1.0}
 
 
 def test_columns_have_one_order(tmp_path: Path) -> None:
@@ -145,9 +146,9 @@ def test_a_run_begun_anew_replaces_its_records(tmp_path: Path) -> None:
 def test_a_run_that_goes_on_drops_what_came_later(tmp_path: Path) -> None:
     record = Record(tmp_path)
     for epoch in range(4):
-        record.row(epoch, 10 * (epoch + 1), {"a": float(epoch)})
+        record.row(epoch, 10 * (epoch + 1), {"a": float(epoch), "train/loss": 0.0})
     record.finish("completed", CONFIG, Chosen())
-    record = Record(tmp_path, after_step=20)
+    record = Record(tmp_path, resumed={"epoch": 1, "step": 20, "a": 1.0, "train/loss": 0.0})
     assert read_status(tmp_path) is None  # not over any more
     for epoch in range(2, 4):
         record.row(epoch, 10 * (epoch + 1), {"a": 100.0 + epoch})
@@ -156,6 +157,18 @@ def test_a_run_that_goes_on_drops_what_came_later(tmp_path: Path) -> None:
     assert [row["a"] for row in rows] == [0, 1, 102, 103]
     points = [(point.step, point.value) for point in load(tmp_path).Scalars("a")]
     assert points == [(10, 0), (20, 1), (30, 102), (40, 103)]
+
+
+def test_a_row_that_was_not_written_comes_from_the_checkpoint(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    for epoch in range(2):
+        record.row(epoch, 10 * (epoch + 1), {"a": float(epoch), "train/loss": 0.0})
+    record.flush()  # and is killed after the checkpoint of the next epoch, before its row
+    record = Record(tmp_path, resumed={"epoch": 2, "step": 30, "a": 2.0, "train/loss": 0.0})
+    record.flush()
+    assert [row["a"] for row in read_metrics(tmp_path / "metrics.csv")] == [0, 1, 2]
+    points = load(tmp_path).Scalars("a")
+    assert [(point.step, point.value) for point in points] == [(10, 0), (20, 1), (30, 2)]
 
 
 def test_the_logger_makes_one_row_of_an_epoch(tmp_path: Path) -> None:

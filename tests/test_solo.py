@@ -285,7 +285,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None
     epochs = metrics(tmp_path / "run")
     saved = torch.load(checkpoint, weights_only=True)
     assert saved["global_step"] % 10 == 0  # the end of an epoch, wherever the signal came
-    assert epochs[-1]["step"] >= saved["global_step"]
+    assert epochs[-1]["step"] >= saved["global_step"] - 10  # its row may be in the checkpoint alone
     assert read_status(tmp_path / "run") is None
     done = int(saved["epoch"]) + 1
     options = ["trainer=cpu", f"trainer.max_epochs={done + 3}"]

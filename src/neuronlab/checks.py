@@ -47,7 +47,7 @@ SUPPLIED = {
     "callbacks",
     "default_root_dir",
     "folder",
-    "after_step",
+    "resumed",
     "self",
 }
 

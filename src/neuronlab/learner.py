@@ -25,6 +25,7 @@ from neuronlab.scaling import Scaling
 from neuronlab.seeds import derive, generator
 
 Batch = tuple[Tensor, Tensor]
+ROW = "metrics_row"  # the key of a checkpoint that holds the row of metrics.csv of its epoch
 
 
 def evaluate(net: nn.Module, loss: Loss, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -62,7 +63,7 @@ def load_checkpoint(path: str | Path, name: str) -> dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        assert {"state_dict", "hyper_parameters", "global_step"} <= checkpoint.keys()
+        assert {"state_dict", "hyper_parameters", "global_step", ROW} <= checkpoint.keys()
     except FileNotFoundError as error:
         raise ConfigError(f"{name}: no such file; a run leaves {CHECKPOINT}") from error
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
@@ -114,6 +115,7 @@ class Learner(pl.LightningModule):
         self.loss: Loss = construct(loss).func  # a partial, since a function isn't to be called
         self.optimizer_config = optimizer
         self.scaling = Scaling(len(features), out_features)
+        self._validated = -1  # the epoch of the newest validation
         self._norms: list[Tensor] = []  # gradient norms [P] of each step of the epoch
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,6 +147,14 @@ class Learner(pl.LightningModule):
                 for split in ("val", "test")
             }
         )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Puts the epoch's row into the checkpoint, since Lightning saves before it logs."""
+        values = {tag: value.item() for tag, value in self.trainer.callback_metrics.items()}
+        if self._validated != self.current_epoch:  # what is there is of an earlier epoch
+            values = {tag: value for tag, value in values.items() if not tag.startswith("val/")}
+        place = {"epoch": self.current_epoch, "step": self.trainer.global_step}
+        checkpoint[ROW] = place | values
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes on the checkpoint's precision before its weights are copied in."""
@@ -192,6 +202,10 @@ class Learner(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measures on validation rows."""
         self._measure("val", batch)
+
+    def on_validation_end(self) -> None:
+        """Remembers which epoch the newest validation is of."""
+        self._validated = self.current_epoch
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Measures on test rows."""

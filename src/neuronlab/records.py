@@ -25,6 +25,7 @@ from neuronlab.events import EventFile
 from neuronlab.hparams import Chosen, hyperparameters, summaries
 
 State = Literal["completed", "diverged", "failed"]
+Row = Mapping[str, float]  # of metrics.csv: epoch, step, and metrics
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
 
@@ -35,15 +36,15 @@ class Record:
     """
 
     def __init__(
-        self, folder: Path, *, tensorboard: bool = True, after_step: int | None = None
+        self, folder: Path, *, tensorboard: bool = True, resumed: Row | None = None
     ) -> None:
         """Makes the folder ready: a run begun anew replaces the records of an earlier one.
 
         Args:
             folder: The run's folder.
             tensorboard: Whether to write events.
-            after_step: For a run that goes on: the step that it goes on from. What the folder
-                holds of later steps is dropped.
+            resumed: For a run that goes on: its last row so far, as the checkpoint has it. What
+                the folder holds of later steps is dropped.
         """
         self.folder = folder
         self.started = time.monotonic()
@@ -52,19 +53,26 @@ class Record:
         self._columns: list[str] = []  # of metrics.csv
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "status.json").unlink(missing_ok=True)  # not over until it is over
-        if after_step is None:
+        if resumed is None:
             for name in ("metrics.csv", "diary.csv", CHECKPOINT):
                 (folder / name).unlink(missing_ok=True)
             for file in folder.glob("events.out.tfevents.*"):
                 file.unlink()
+            self.events = EventFile(folder) if tensorboard else None
+            return
+        # A run that was killed may have saved its checkpoint and not yet the row of that epoch.
+        earlier = read_metrics(folder / "metrics.csv")
+        step = int(resumed["step"])
+        known = any(row["step"] == step and "train/loss" in row for row in earlier)
+        self.events = EventFile(folder, step if known else step - 1) if tensorboard else None
+        self._rows = [row for row in earlier if row["step"] < step]
+        values = {tag: v for tag, v in resumed.items() if tag not in ("epoch", "step")}
+        if known:
+            self._rows.append(dict(resumed))
+            self.metrics.update(values)
         else:
-            earlier = read_metrics(folder / "metrics.csv")
-            self._rows = [row for row in earlier if row["step"] <= after_step]
-            if self._rows:
-                last = self._rows[-1]
-                self.metrics = {tag: v for tag, v in last.items() if tag not in ("epoch", "step")}
-                self._write_rows()
-        self.events = EventFile(folder, after_step) if tensorboard else None
+            self.row(int(resumed["epoch"]), step, values)
+        self._write_rows()
 
     def row(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Records an epoch: a row of `metrics.csv`, and a point of every curve."""
@@ -163,7 +171,7 @@ class RunLogger(Logger):
         folder: Path,
         tensorboard: bool = True,
         flush_seconds: float = 2.0,
-        after_step: int | None = None,
+        resumed: Row | None = None,
     ) -> None:
         """Opens the record.
 
@@ -171,14 +179,14 @@ class RunLogger(Logger):
             folder: The run's folder.
             tensorboard: Whether to write TensorBoard events beside `metrics.csv`.
             flush_seconds: How far the files may lag behind the run.
-            after_step: For a run that goes on: the step that it goes on from.
+            resumed: For a run that goes on: its last row so far.
 
         Raises:
             ValueError: If `flush_seconds` is negative.
         """
         super().__init__()
         require(flush_seconds >= 0, "flush_seconds", flush_seconds, "a number ≥ 0")
-        self.record = Record(folder, tensorboard=tensorboard, after_step=after_step)
+        self.record = Record(folder, tensorboard=tensorboard, resumed=resumed)
         self.flush_seconds = flush_seconds
         self._flushed = time.monotonic()
         self._epoch: dict[str, float] = {}  # what has come of the epoch so far

@@ -21,8 +21,8 @@ from neuronlab.configs import construct, flatten
 from neuronlab.data import DataModule
 from neuronlab.errors import ConfigError, RunFailedError, show
 from neuronlab.hparams import Chosen
-from neuronlab.learner import Learner, load_checkpoint
-from neuronlab.records import CHECKPOINT, RunLogger
+from neuronlab.learner import ROW, Learner, load_checkpoint
+from neuronlab.records import CHECKPOINT, Row, RunLogger
 from neuronlab.summary import print_start, print_summary
 from neuronlab.terminal import console
 
@@ -53,9 +53,9 @@ def train_one(config: Mapping[str, Any], folder: Path, chosen: Chosen) -> float:
         RunFailedError: If the run raised; its records say so.
         Interrupted: If it was stopped by hand.
     """
-    data, learner, trainer, after_step = prepare(config, folder)
+    data, learner, trainer, resumed = prepare(config, folder)
     if not trainer.fast_dev_run:  # type: ignore[attr-defined] # it has its own dummies
-        trainer.loggers = _loggers(config, folder, after_step)
+        trainer.loggers = _loggers(config, folder, resumed)
     record = record_of(trainer)
     print_start(learner, data, trainer)
     try:
@@ -85,7 +85,7 @@ class Prepared(NamedTuple):
     data: DataModule
     learner: Learner
     trainer: pl.Trainer
-    after_step: int | None  # where it goes on from, if it does
+    resumed: Row | None  # the last row so far of a run that goes on
 
 
 def prepare(config: Mapping[str, Any], folder: Path) -> Prepared:
@@ -105,8 +105,8 @@ def prepare(config: Mapping[str, Any], folder: Path) -> Prepared:
         if isinstance(callback, CheckedCallback):
             with blame(f"callbacks ({type(callback).__name__})"):
                 callback.check(learner)
-    after_step = None if config["ckpt_path"] is None else resumed_step(config, learner)
-    return Prepared(data, learner, trainer, after_step)
+    resumed = None if config["ckpt_path"] is None else resumed_row(config, learner)
+    return Prepared(data, learner, trainer, resumed)
 
 
 def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
@@ -135,8 +135,8 @@ def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
     return trainer
 
 
-def resumed_step(config: Mapping[str, Any], learner: Learner) -> int:
-    """The step that a checkpoint goes on from, once it is sure to belong to this configuration.
+def resumed_row(config: Mapping[str, Any], learner: Learner) -> Row:
+    """The last row of the run that goes on, once it is sure to be of this configuration.
 
     Args:
         config: The configuration, with its `ckpt_path`.
@@ -175,16 +175,17 @@ def resumed_step(config: Mapping[str, Any], learner: Learner) -> int:
         )
     if problems:
         raise ConfigError(*problems)
-    return step
+    row: Row = checkpoint[ROW]
+    return row
 
 
-def _loggers(config: Mapping[str, Any], folder: Path, after_step: int | None) -> list[Logger]:
+def _loggers(config: Mapping[str, Any], folder: Path, resumed: Row | None) -> list[Logger]:
     loggers = []
     for name, node in (config.get("logger") or {}).items():
         with blame(f"logger.{name}", node):
             make = construct(node, _partial_=True)
             own = make.func is RunLogger
-            loggers.append(make(folder, after_step=after_step) if own else make(folder))
+            loggers.append(make(folder, resumed=resumed) if own else make(folder))
     return loggers
 
 
