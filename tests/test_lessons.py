@@ -184,6 +184,14 @@ def test_neural_painter_keeps_a_diary(train: Train, hidden: int) -> None:
     assert losses[-1] < losses[0]
 
 
+def test_a_diary_goes_on_with_its_run(train: Train) -> None:
+    whole = train("experiment=neural_painter", name="whole")
+    train("experiment=neural_painter", "trainer.max_epochs=4", name="parts")
+    last = f"ckpt_path={whole.parent}/parts/checkpoints/last.ckpt"
+    parts = train("experiment=neural_painter", last, name="parts")
+    assert (whole / "diary.csv").read_text() == (parts / "diary.csv").read_text()
+
+
 def test_house_prices_come_near_the_noise(train: Train) -> None:
     metrics = read_status(train("experiment=house_prices"))["metrics"]  # type: ignore[index]
     assert metrics["test/r2"] > 0.95

@@ -29,8 +29,9 @@ WORDS: dict[str, str] = {
     "binary": "pass/fail",
     "multiclass": "several classes",
 }
-
-
+# The keys of a data node that are the module's; the others are its make_* function's.
+SETTINGS = allowed_keys({"_target_": "neuronlab.data.DataModule"}, "DataModule").keys() - {"make"}
+# What a constructor raises where it refuses its arguments.
 REFUSALS = (
     *(ValueError, TypeError, ImportError),
     *(InstantiationException, MisconfigurationException),
@@ -100,13 +101,10 @@ def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
 
 def build_data(config: Mapping[str, Any]) -> DataModule:
     """Makes the data of a node that holds a make_* function's arguments beside the module's own."""
-    settings = {key: value for key, value in config.items() if key in _SETTINGS}
-    arguments = {key: value for key, value in config.items() if key not in _SETTINGS}
+    settings = {key: value for key, value in config.items() if key in SETTINGS}
+    arguments = {key: value for key, value in config.items() if key not in SETTINGS}
     with blame("data", config):
         return DataModule(construct(arguments, _partial_=True), **settings)
-
-
-_SETTINGS = allowed_keys({"_target_": "neuronlab.data.DataModule"}, "DataModule").keys() - {"make"}
 
 
 def _check_fit(learner: Learner, config: Mapping[str, Any]) -> None:

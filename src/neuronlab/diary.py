@@ -50,6 +50,9 @@ class Diary(CheckedCallback):
         path = _path(trainer)
         earlier = read_metrics(path) if path and trainer.current_epoch else []
         self.entries = [row for row in earlier if row["epoch"] < trainer.current_epoch]
+        if path is not None:
+            path.unlink(missing_ok=True)
+            _append(path, self.entries)
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
@@ -81,14 +84,14 @@ class Diary(CheckedCallback):
                 entry.update(numbers(f"{GRADIENT}{name}", parameter.grad))
         self.entries.append(entry)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Writes the diary and prints it."""
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Writes the epoch down, so that a run that is stopped keeps its diary."""
         path = _path(trainer)
         if path is not None:
-            with path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(self.entries[0]))
-                writer.writeheader()
-                writer.writerows(self.entries)
+            _append(path, self.entries[-1:])
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Prints the diary."""
         self._print()
 
     def _print(self) -> None:
@@ -111,6 +114,17 @@ class Diary(CheckedCallback):
 def _path(trainer: pl.Trainer) -> Path | None:
     folder = folder_of(trainer)
     return None if folder is None else folder / "diary.csv"
+
+
+def _append(path: Path, entries: list[dict[str, float]]) -> None:
+    """Adds rows to a file, which begins with their names."""
+    if entries:
+        begun = path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(entries[0]))
+            if not begun:
+                writer.writeheader()
+            writer.writerows(entries)
 
 
 def numbers(name: str, values: Tensor) -> Iterator[tuple[str, float]]:
