@@ -49,7 +49,10 @@ BAD = [
     ("actvation=relu", ["actvation", "did you mean activation?"]),
     ("activation=rleu", ["activation=rleu", "did you mean relu?", "allowed: elu, gelu, identity"]),
     ("experiment=nerual_painter", ["did you mean neural_painter?", "blobs"]),
-    ("optimizer=null", ["optimizer=null"]),
+    ("optimizer=null", ["optimizer=null", "one of its options"]),
+    ("data=base", ["data=base", "no such option of data", "allowed: blobs"]),
+    ("optimizer.betas=[0.9,0.99]", ["optimizer.betas: no such key; allowed:"]),
+    ("model.activation=silu", ["model.activation=silu", "activation=silu"]),
     ("optimizer.lr=-1", ["optimizer.lr=-1", "a number above 0"]),
     ("optimizer.lr=0", ["optimizer.lr=0", "a number above 0"]),
     ("optimizer.lr=nan", ["optimizer.lr=nan", "a finite number"]),
@@ -143,6 +146,15 @@ def test_a_run_that_is_done_is_not_done_again(cli: Run) -> None:
     status, _, errors = cli("ckpt_path=run/checkpoints/last.ckpt", "trainer.max_epochs=2")
     assert status == 2
     assert "trainer.max_epochs=2: must be more than the 2 epochs" in errors
+
+
+def test_a_checkpoint_from_before_the_row_is_refused(cli: Run) -> None:
+    best = "{_target_:lightning.pytorch.callbacks.ModelCheckpoint,monitor:val/loss,filename:best,"
+    best += "save_on_train_epoch_end:false}"
+    assert cli("trainer.max_epochs=2", f"+callbacks.best={best}")[0] == 0
+    status, _, errors = cli("ckpt_path=run/checkpoints/best.ckpt")
+    assert status == 2
+    assert "was saved within an epoch" in errors
 
 
 def test_a_run_goes_on_from_the_end_of_an_epoch_only(cli: Run) -> None:

@@ -190,6 +190,10 @@ def test_a_diary_goes_on_with_its_run(train: Train) -> None:
     last = f"ckpt_path={whole.parent}/parts/checkpoints/last.ckpt"
     parts = train("experiment=neural_painter", last, name="parts")
     assert (whole / "diary.csv").read_text() == (parts / "diary.csv").read_text()
+    again = "callbacks.diary.rows=1"  # the columns stay those that the diary began with
+    parts = train("experiment=neural_painter", last, again, "trainer.max_epochs=12", name="parts")
+    with (parts / "diary.csv").open() as file:
+        assert {len(line) for line in csv.reader(file)} == {1 + 2 * 21 + 2 + 2 + 1}
 
 
 def test_house_prices_come_near_the_noise(train: Train) -> None:

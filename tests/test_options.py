@@ -14,7 +14,7 @@ from neuronlab.build import build
 from neuronlab.records import read_metrics, read_status
 
 OPTIONS = sorted(
-    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.stem != "base"
+    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.stem[0] != "_"
 )
 # What an option needs beside itself.
 WITH = {

@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_table(ask: Ask, run: Path) -> None:
-    status, output, _ = ask(f"run={run}", "inputs=[[5,7],[1,2]]")
+    status, output, _ = ask(f"run={run}/checkpoints/last.ckpt", "inputs=[[5,7],[1,2]]")
     assert status == 0
     assert "hours_studied" in output
     assert output.count("yes") == 1

@@ -177,6 +177,8 @@ def _keys(node: Mapping[str, Any], path: str) -> Iterator[str]:
             continue
         if name not in keys:
             yield unknown(f"{path}.{name}", [f"{path}.{key}" for key in keys], "key")
+        elif name in TARGETS and isinstance(value, str):
+            yield f"{path}.{name}={value}: must be chosen with {name}={value}"
         elif not _has_type(value, keys[name]):
             yield f"{path}.{name}={show(value)}: must be {describe(keys[name])}"
 

@@ -103,7 +103,8 @@ def explain(error: Exception, config_name: str) -> tuple[str, ...]:
         return error.problems
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return (unknown(name, error.options, f"option of {group}", shown=f"{group}={name}"),)
+        options = [option for option in error.options if not option.startswith("_")]
+        return (unknown(name, options, f"option of {group}", shown=f"{group}={name}"),)
     if isinstance(error, OSError):
         where = str(error.filename or "")
         reason = error.strerror or error
@@ -112,7 +113,12 @@ def explain(error: Exception, config_name: str) -> tuple[str, ...]:
     key = re.match(r"Could not override '([^']+)'", str(error))
     if key:
         return (_unknown_key(key[1].partition("@")[0], config_name),)
-    return (f"{' '.join(str(error.__cause__ or error).split())} (in: {shlex.join(sys.argv[1:])})",)
+    if "group override must be a string" in str(error):
+        given = [a for a in sys.argv[1:] if a.endswith("=null")]
+        return (f"{' '.join(given)}: a group takes one of its options; ~group leaves it out",)
+    text = " ".join(str(error.__cause__ or error).split())
+    text = re.sub(r" See https://\S+ for details", "", text)
+    return (f"{text} (in: {shlex.join(sys.argv[1:])})",)
 
 
 def _unknown_key(key: str, config_name: str) -> str:

@@ -37,12 +37,12 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-# What changes how a run is watched or started, but not what it comes to.
+# What changes how a run is started or watched, but nothing that it leaves.
 INCIDENTAL = ("ckpt_path", "logger.", "callbacks.progress.", "trainer.enable_")
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """A short name for what a configuration defines, the same for runs that must come out equal."""
+    """A short name for what a configuration defines; equal names mean equal runs."""
     leaves = {key: v for key, v in flatten(config) if not key.startswith(INCIDENTAL)}
     text = json.dumps(leaves, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -17,7 +18,7 @@ from neuronlab.callbacks import CheckedCallback, folder_of
 from neuronlab.data import DataModule
 from neuronlab.errors import require
 from neuronlab.learner import Learner, eval_mode
-from neuronlab.records import read_metrics
+from neuronlab.records import read_metrics, replace
 from neuronlab.terminal import console, table
 
 GRADIENT = "gradient "  # what precedes a weight's name where its gradient is meant
@@ -50,9 +51,8 @@ class Diary(CheckedCallback):
         path = _path(trainer)
         earlier = read_metrics(path) if path and trainer.current_epoch else []
         self.entries = [row for row in earlier if row["epoch"] < trainer.current_epoch]
-        if path is not None:
-            path.unlink(missing_ok=True)
-            _append(path, self.entries)
+        if path is not None and self.entries:
+            replace(path, _lines(self.entries, list(self.entries[0]), header=True))
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
@@ -88,7 +88,9 @@ class Diary(CheckedCallback):
         """Writes the epoch down, so that a run that is stopped keeps its diary."""
         path = _path(trainer)
         if path is not None:
-            _append(path, self.entries[-1:])
+            text = _lines(self.entries[-1:], list(self.entries[0]), header=len(self.entries) == 1)
+            with path.open("a", newline="") as file:
+                file.write(text)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Prints the diary."""
@@ -96,7 +98,7 @@ class Diary(CheckedCallback):
 
     def _print(self) -> None:
         """Epochs as columns, as many as fit: a network has more numbers than a terminal columns."""
-        names = list(self.entries[0])[1:]
+        names = [name for name in self.entries[0] if all(name in e for e in self.entries)][1:]
         gradients = [name for name in names if name.startswith(GRADIENT)]
         for title, chosen in (
             ("diary: before each step", [name for name in names if name not in gradients]),
@@ -116,15 +118,14 @@ def _path(trainer: pl.Trainer) -> Path | None:
     return None if folder is None else folder / "diary.csv"
 
 
-def _append(path: Path, entries: list[dict[str, float]]) -> None:
-    """Adds rows to a file, which begins with their names."""
-    if entries:
-        begun = path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(entries[0]))
-            if not begun:
-                writer.writeheader()
-            writer.writerows(entries)
+def _lines(entries: list[dict[str, float]], columns: list[str], header: bool) -> str:
+    """Entries as lines of CSV, in the columns that the diary began with."""
+    file = StringIO(newline="")
+    writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+    if header:
+        writer.writeheader()
+    writer.writerows(entries)
+    return file.getvalue()
 
 
 def numbers(name: str, values: Tensor) -> Iterator[tuple[str, float]]:

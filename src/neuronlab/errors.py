@@ -58,19 +58,16 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 
     A dotted name is also compared by its last part, so that `batch_size` finds `data.batch_size`.
     """
-    valid = list(valid)
-    by_leaf: dict[str, str] = {}
-    for candidate in valid:
-        by_leaf.setdefault(candidate.rpartition(".")[2], candidate)
     leaf = name.rpartition(".")[2]
-    if leaf in by_leaf and name not in valid:
-        same_leaf = [candidate for candidate in valid if candidate.rpartition(".")[2] == leaf]
-        return difflib.get_close_matches(name, same_leaf, n=1, cutoff=0.0)[0]
-    whole = difflib.get_close_matches(name, valid, n=1, cutoff=0.6)
-    if whole:
-        return whole[0]
-    part = difflib.get_close_matches(leaf, by_leaf, n=1, cutoff=0.6)
-    return by_leaf[part[0]] if part else None
+    by_leaf: dict[str, list[str]] = {}
+    for candidate in valid:
+        by_leaf.setdefault(candidate.rpartition(".")[2], []).append(candidate)
+    # Names are compared by their last parts: what stands before the dot would make all siblings
+    # alike. Of several that end alike, the one whose whole name is nearest is meant.
+    found = difflib.get_close_matches(leaf, by_leaf, n=1, cutoff=0.6)
+    if found:
+        return difflib.get_close_matches(name, by_leaf[found[0]], n=1, cutoff=0.0)[0]
+    return None
 
 
 def unknown(

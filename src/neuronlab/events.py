@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from io import BytesIO
 from pathlib import Path
 
 import torch
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
@@ -68,22 +69,41 @@ def histograms(values: Tensor) -> list[HistogramProto | None]:
 class EventFile:
     """Collects a run's events and appends them to one file at each flush."""
 
-    def __init__(self, folder: Path, after_step: int | None = None) -> None:
-        """Names the file; nothing is written yet.
-
-        Args:
-            folder: The run's folder.
-            after_step: For a run that goes on from here: what earlier files in the folder hold of
-                later steps is void, and TensorBoard drops it.
-        """
+    def __init__(self, folder: Path) -> None:
+        """Names the file; nothing is written yet."""
         stamp = f"{time.time_ns() // 1000:016d}.{socket.gethostname()}.{os.getpid()}"
         self.path = folder / f"events.out.tfevents.{stamp}"
         self.pending = BytesIO()
         self.writer = RecordWriter(self.pending)
         self._write(Event(file_version="brain.Event:2"))
-        if after_step is not None:
-            start = SessionLog(status=SessionLog.START)
-            self._write(Event(session_log=start, step=after_step + 1))
+
+    def take_over(self, folder: Path, step: int, again: Container[str]) -> None:
+        """Takes the place of earlier files, for a run that goes on from a step.
+
+        What they hold of later steps is void, and so is what a run says once, at its end.
+
+        Args:
+            folder: The run's folder.
+            step: The last step that counts.
+            again: Tags that will be written again at that step.
+        """
+        earlier = sorted(folder.glob("events.out.tfevents.*"))
+        for file in earlier:
+            for record in RawEventFileLoader(str(file)).Load():
+                event = Event.FromString(record)
+                values = [
+                    value
+                    for value in event.summary.value
+                    if not value.tag.startswith(("test/", "_hparams_/"))
+                    and not (event.step == step and value.tag in again)
+                ]
+                if values and event.step <= step:
+                    kept = Summary(value=values)
+                    kept_event = Event(step=event.step, wall_time=event.wall_time, summary=kept)
+                    self.writer.write(kept_event.SerializeToString())
+        self.flush()
+        for file in earlier:
+            file.unlink()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Adds numbers by tag."""

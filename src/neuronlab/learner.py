@@ -63,7 +63,7 @@ def load_checkpoint(path: str | Path, name: str) -> dict[str, Any]:
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        assert {"state_dict", "hyper_parameters", "global_step", ROW} <= checkpoint.keys()
+        assert {"state_dict", "hyper_parameters", "global_step"} <= checkpoint.keys()
     except FileNotFoundError as error:
         raise ConfigError(f"{name}: no such file; a run leaves {CHECKPOINT}") from error
     except Exception as error:  # torch raises half a dozen kinds for a damaged file
@@ -116,6 +116,7 @@ class Learner(pl.LightningModule):
         self.optimizer_config = optimizer
         self.scaling = Scaling(len(features), out_features)
         self._validated = -1  # the epoch of the newest validation
+        self._ended = -1  # the newest epoch that has all its metrics
         self._norms: list[Tensor] = []  # gradient norms [P] of each step of the epoch
 
     def forward(self, x: Tensor) -> Tensor:
@@ -150,6 +151,8 @@ class Learner(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Puts the epoch's row into the checkpoint, since Lightning saves before it logs."""
+        if self._ended != self.current_epoch:
+            return  # no row yet: such a checkpoint gives answers, but no run goes on from it
         values = {tag: value.item() for tag, value in self.trainer.callback_metrics.items()}
         if self._validated != self.current_epoch:  # what is there is of an earlier epoch
             values = {tag: value for tag, value in values.items() if not tag.startswith("val/")}
@@ -184,6 +187,7 @@ class Learner(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Logs each parameter's gradient norm, as the mean over the epoch's steps, and the rate."""
+        self._ended = self.current_epoch
         norms = torch.stack(self._norms).mean(dim=0)  # [P]
         self._norms.clear()
         names = [f"gradient_norm/{name}" for name, _ in self.net.named_parameters()]

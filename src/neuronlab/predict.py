@@ -88,6 +88,8 @@ def load_learner(folder: Path) -> Learner:
 def _folder(config: Mapping[str, Any]) -> Path:
     if config["run"] is not None:
         folder = Path(str(config["run"]))
+        if folder.parts[-2:] == CHECKPOINT.parts:  # the checkpoint itself was named
+            folder = folder.parents[1]
         if not folder.is_dir():
             raise ConfigError(f"run={folder}: no such folder; must be the folder of a run")
         return folder
@@ -99,7 +101,8 @@ def _folder(config: Mapping[str, Any]) -> Path:
 
 def _inputs(config: Mapping[str, Any], features: Sequence[str]) -> Tensor:
     """The rows to ask about [B, D]."""
-    wanted = f"rows of {len(features)} numbers: {', '.join(features)}"
+    plural = "s" if len(features) > 1 else ""
+    wanted = f"rows of {len(features)} number{plural}: {', '.join(features)}"
     if (config["inputs"] is None) == (config["inputs_csv"] is None):
         example = show([[1] * len(features)])
         raise ConfigError(f"inputs: give either 'inputs={example}' or inputs_csv=FILE, {wanted}")

@@ -61,18 +61,21 @@ class Record:
             self.events = EventFile(folder) if tensorboard else None
             return
         # A run that was killed may have saved its checkpoint and not yet the row of that epoch.
-        earlier = read_metrics(folder / "metrics.csv")
         step = int(resumed["step"])
-        known = any(row["step"] == step and "train/loss" in row for row in earlier)
-        self.events = EventFile(folder, step if known else step - 1) if tensorboard else None
-        self._rows = [row for row in earlier if row["step"] < step]
-        values = {tag: v for tag, v in resumed.items() if tag not in ("epoch", "step")}
-        if known:
-            self._rows.append(dict(resumed))
-            self.metrics.update(values)
-        else:
-            self.row(int(resumed["epoch"]), step, values)
-        self._write_rows()
+        written = read_metrics(folder / "metrics.csv")
+        rows = [row for row in written if row["step"] <= step and "train/loss" in row]
+        if not rows or rows[-1]["step"] < step:
+            rows.append(dict(resumed))
+        for row in rows:
+            self.metrics.update(_values(row))
+        self._rows = rows
+        self.events = None
+        if tensorboard:
+            last = _values(rows[-1])
+            self.events = EventFile(folder)
+            self.events.take_over(folder, step, last)
+            self.events.scalars(step, last)
+        self.flush()
 
     def row(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Records an epoch: a row of `metrics.csv`, and a point of every curve."""
@@ -97,10 +100,10 @@ class Record:
 
     def flush(self) -> None:
         """Brings the files up to date."""
-        if self._rows:
-            self._write_rows()
         if self.events:
             self.events.flush()
+        if self._rows:
+            self._write_rows()
 
     def finish(
         self,
@@ -151,6 +154,11 @@ class Record:
             writer.writerows([*(read_metrics(path) if self._columns else []), *self._rows])
             replace(path, file.getvalue())
         self._rows, self._columns = [], columns
+
+
+def _values(row: Row) -> dict[str, float]:
+    """The metrics of a row."""
+    return {tag: value for tag, value in row.items() if tag not in ("epoch", "step")}
 
 
 # The order of columns, whatever order their values come in.

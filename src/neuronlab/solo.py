@@ -157,7 +157,7 @@ def resumed_row(config: Mapping[str, Any], learner: Learner) -> Row:
         if theirs.get(key) != ours.get(key)
     ]
     progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-    if not progress["is_last_batch"]:
+    if ROW not in checkpoint or not progress["is_last_batch"]:
         problems.append(
             f"ckpt_path={path}: was saved within an epoch; a run goes on from the end of one"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 
 import lightning.pytorch as pl
 import torch
@@ -53,9 +54,10 @@ def print_summary(
             f"[bold red]diverged[/]: the loss was not finite at step {diverged_at}; "
             "try a smaller optimizer.lr"
         )
-    folder, board = short(record.folder), short(program("tensorboard"))
+    folder = short(record.folder)
+    command = shlex.join([short(program("tensorboard")), "--logdir", folder])
     console.print(f"folder       {folder}", soft_wrap=True, markup=False)
-    console.print(f"TensorBoard  {board} --logdir {folder}", soft_wrap=True, markup=False)
+    console.print(f"TensorBoard  {command}", soft_wrap=True, markup=False)
 
 
 def metrics_table(learner: Learner, data: DataModule, record: Record) -> Table:
