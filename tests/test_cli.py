@@ -99,7 +99,8 @@ BAD = [
     ("seed=-1", ["seed=-1", "a whole number ≥ 0"]),
     ("seed=a", ["seed=a", "a whole number ≥ 0"]),
     ("ckpt_path=nowhere.ckpt", ["ckpt_path=nowhere.ckpt", "no such file"]),
-    ("activation", ["activation", "EQUAL"]),
+    ("activation", ["activation: must be key=value"]),
+    ("model.hidden=[1", ["model.hidden=[1: must be", "brackets"]),
 ]
 
 

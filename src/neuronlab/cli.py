@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -110,6 +110,8 @@ def explain(error: Exception, config_name: str) -> tuple[str, ...]:
         reason = error.strerror or error
         hint = "; hydra.run.dir must be a folder that can be written" if where else ""
         return (f"{where}: cannot be used ({reason}){hint if config_name == 'train' else ''}",)
+    if isinstance(error, OverrideParseException):
+        return (f"{error.override}: must be key=value, with brackets and quotes in pairs",)
     key = re.match(r"Could not override '([^']+)'", str(error))
     if key:
         return (_unknown_key(key[1].partition("@")[0], config_name),)
@@ -117,7 +119,6 @@ def explain(error: Exception, config_name: str) -> tuple[str, ...]:
         given = [a for a in sys.argv[1:] if a.endswith("=null")]
         return (f"{' '.join(given)}: a group takes one of its options; ~group leaves it out",)
     text = " ".join(str(error.__cause__ or error).split())
-    text = re.sub(r" See https://\S+ for details", "", text)
     return (f"{text} (in: {shlex.join(sys.argv[1:])})",)
 
 
