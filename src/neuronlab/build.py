@@ -72,8 +72,8 @@ def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
     """
     loss = resolve_target(config["loss"]["_target_"], "loss")
     if not hasattr(loss, "tasks"):
-        known = ", ".join(sorted(name for name, f in vars(losses).items() if hasattr(f, "tasks")))
-        raise ConfigError(f"loss._target_={config['loss']['_target_']}: must be one of {known}")
+        names = ", ".join(losses.known())
+        raise ConfigError(f"loss._target_={config['loss']['_target_']}: must be one of {names}")
     data = build_data(config["data"])
     table = data.table
     model = {**config["model"], "output": config["model"].get("output") or HEADS[table.task][0]}
@@ -114,10 +114,8 @@ def _check_fit(learner: Learner, config: Mapping[str, Any]) -> None:
     name = config["loss"]["_target_"].rpartition(".")[2]
     if task not in learner.loss.tasks:
         tasks = " or ".join(WORDS[fit] for fit in learner.loss.tasks)
-        suits = [key for key, loss in vars(losses).items() if task in getattr(loss, "tasks", ())]
-        raise ConfigError(
-            f"loss={name}: is for {tasks} and does not fit {what}; allowed: {', '.join(suits)}"
-        )
+        suits = ", ".join(losses.known(task))
+        raise ConfigError(f"loss={name}: is for {tasks} and does not fit {what}; allowed: {suits}")
     output = learner.hparams["model"]["output"]
     if output not in HEADS[task]:
         allowed = " or ".join(HEADS[task])

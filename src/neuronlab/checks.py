@@ -48,7 +48,6 @@ SUPPLIED = {
     "default_root_dir",
     "folder",
     "resumed",
-    "self",
 }
 
 # Ranges that torch.optim leaves open (lr = 0 trains nothing, NaN passes its comparisons).
@@ -72,9 +71,10 @@ def check(config: Mapping[str, Any]) -> None:
         ConfigError: With one line per problem.
     """
     problems = list(_root(config))
-    for path, node in () if problems else target_nodes(config):
-        problems += _keys(node, path)
-    problems = problems or list(_values(config))
+    if not problems:  # each step takes it that the one before found nothing
+        problems = [line for path, node in target_nodes(config) for line in _keys(node, path)]
+    if not problems:
+        problems = list(_values(config))
     if problems:
         raise ConfigError(*problems)
 

@@ -72,24 +72,22 @@ def command_line(main: Callable[[], object], config_name: str) -> int:
         print(f"stopped{_way_on(str(stop))}", file=sys.stderr)
         return 130
     except Escaped as escaped:
-        error = escaped.__cause__
-        if isinstance(error, RunFailedError):
-            traceback.print_exception(error if wants_trace else error.__cause__)
-            print(f"failed: {error}", file=sys.stderr)
-            return 1
-        assert isinstance(error, Exception)
-        if wants_trace or not isinstance(error, (ConfigError, OSError)):
-            raise error from None  # a slip of ours: the trace says where
-        print("\n".join(explain(error, config_name)), file=sys.stderr)
-        return 2
-    except Exception as error:  # Hydra could not make a job of the command
-        if wants_trace:
-            raise
-        print("\n".join(explain(error, config_name)), file=sys.stderr)
-        return 2
+        error, in_job = escaped.__cause__, True
+    except Exception as caught:  # Hydra could not make a job of the command
+        error, in_job = caught, False
+    else:
+        return 0
     finally:
         os.environ[TRACE] = asked
-    return 0
+    assert isinstance(error, Exception)
+    if isinstance(error, RunFailedError):
+        traceback.print_exception(error if wants_trace else error.__cause__)
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    if wants_trace or (in_job and not isinstance(error, (ConfigError, OSError))):
+        raise error  # asked for, or a slip of ours: the trace says where
+    print("\n".join(explain(error, config_name)), file=sys.stderr)
+    return 2
 
 
 def explain(error: Exception, config_name: str) -> tuple[str, ...]:

@@ -5,9 +5,7 @@ Letters: n data rows, E epochs.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -18,7 +16,7 @@ from neuronlab.callbacks import CheckedCallback, folder_of
 from neuronlab.data import DataModule
 from neuronlab.errors import require
 from neuronlab.learner import Learner, eval_mode
-from neuronlab.records import read_metrics, replace
+from neuronlab.records import csv_lines, read_metrics, replace
 from neuronlab.terminal import console, table
 
 GRADIENT = "gradient "  # what precedes a weight's name where its gradient is meant
@@ -52,7 +50,7 @@ class Diary(CheckedCallback):
         earlier = read_metrics(path) if path and trainer.current_epoch else []
         self.entries = [row for row in earlier if row["epoch"] < trainer.current_epoch]
         if path is not None and self.entries:
-            replace(path, _lines(self.entries, list(self.entries[0]), header=True))
+            replace(path, csv_lines(self.entries, list(self.entries[0]), header=True))
 
     def on_before_backward(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
@@ -88,9 +86,9 @@ class Diary(CheckedCallback):
         """Writes the epoch down, so that a run that is stopped keeps its diary."""
         path = _path(trainer)
         if path is not None:
-            text = _lines(self.entries[-1:], list(self.entries[0]), header=len(self.entries) == 1)
+            columns, is_first = list(self.entries[0]), len(self.entries) == 1
             with path.open("a", newline="") as file:
-                file.write(text)
+                file.write(csv_lines(self.entries[-1:], columns, header=is_first))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Prints the diary."""
@@ -116,16 +114,6 @@ class Diary(CheckedCallback):
 def _path(trainer: pl.Trainer) -> Path | None:
     folder = folder_of(trainer)
     return None if folder is None else folder / "diary.csv"
-
-
-def _lines(entries: list[dict[str, float]], columns: list[str], header: bool) -> str:
-    """Entries as lines of CSV, in the columns that the diary began with."""
-    file = StringIO(newline="")
-    writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
-    if header:
-        writer.writeheader()
-    writer.writerows(entries)
-    return file.getvalue()
 
 
 def numbers(name: str, values: Tensor) -> Iterator[tuple[str, float]]:

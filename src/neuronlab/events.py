@@ -77,17 +77,16 @@ class EventFile:
         self.writer = RecordWriter(self.pending)
         self._write(Event(file_version="brain.Event:2"))
 
-    def take_over(self, folder: Path, step: int, again: Container[str]) -> None:
-        """Takes the place of earlier files, for a run that goes on from a step.
+    def take_over(self, step: int, again: Container[str]) -> None:
+        """Takes the place of earlier files in the folder, for a run that goes on from a step.
 
         What they hold of later steps is void, and so is what a run says once, at its end.
 
         Args:
-            folder: The run's folder.
             step: The last step that counts.
             again: Tags that will be written again at that step.
         """
-        earlier = sorted(folder.glob("events.out.tfevents.*"))
+        earlier = sorted(self.path.parent.glob("events.out.tfevents.*"))
         for file in earlier:
             for record in RawEventFileLoader(str(file)).Load():
                 event = Event.FromString(record)

@@ -65,7 +65,7 @@ def summaries(
     """
     first = set(first)
     infos = [
-        api_pb2.HParamInfo(name=name, type=_data_type(value), differs=name in first)
+        api_pb2.HParamInfo(name=name, type=_kind(value)[1], differs=name in first)
         for name, value in parameters.items()
     ]
     measured = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics]
@@ -73,8 +73,7 @@ def summaries(
     # `hparams_pb` names runs by a hash; without a name the tab shows that of the run's folder.
     start = SessionStartInfo()
     for name, value in parameters.items():
-        kind = "string_value" if isinstance(value, str) else "number_value"
-        setattr(start.hparams[name], "bool_value" if isinstance(value, bool) else kind, value)
+        setattr(start.hparams[name], _kind(value)[0], value)
     experiment = api_pb2.Experiment(hparam_infos=infos, metric_infos=measured)
     return [
         _value(metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=experiment)),
@@ -87,7 +86,10 @@ def _value(tag: str, content: HParamsPluginData) -> Summary.Value:
     return Summary.Value(tag=tag, tensor=metadata.NULL_TENSOR, metadata=described)
 
 
-def _data_type(value: Value) -> int:
-    if isinstance(value, bool):
-        return int(api_pb2.DATA_TYPE_BOOL)
-    return int(api_pb2.DATA_TYPE_STRING if isinstance(value, str) else api_pb2.DATA_TYPE_FLOAT64)
+def _kind(value: Value) -> tuple[str, int]:
+    """The field of a protocol buffer that holds a value, and what TensorBoard calls its type."""
+    if isinstance(value, bool):  # before numbers, since Python takes it for one
+        return "bool_value", api_pb2.DATA_TYPE_BOOL
+    if isinstance(value, str):
+        return "string_value", api_pb2.DATA_TYPE_STRING
+    return "number_value", api_pb2.DATA_TYPE_FLOAT64

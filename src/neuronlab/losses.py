@@ -36,6 +36,12 @@ def fits(on: str, *tasks: str) -> Callable[[Function], Function]:
     return mark
 
 
+def known(task: str | None = None) -> list[str]:
+    """The names of the losses, or of those that fit a task."""
+    marked = {name: f.tasks for name, f in globals().items() if hasattr(f, "tasks")}
+    return [name for name, tasks in marked.items() if task is None or task in tasks]
+
+
 @fits("prediction", "regression", "binary")
 def mse(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of predictions [B, K] (lessons 001–004)."""

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -73,7 +73,7 @@ class Record:
         if tensorboard:
             last = _values(rows[-1])
             self.events = EventFile(folder)
-            self.events.take_over(folder, step, last)
+            self.events.take_over(step, last)
             self.events.scalars(step, last)
         self.flush()
 
@@ -143,16 +143,12 @@ class Record:
         path = self.folder / "metrics.csv"
         found = dict.fromkeys([*self._columns, *(key for row in self._rows for key in row)])
         columns = sorted(found, key=_place)
-        file = StringIO(newline="")
-        writer = csv.DictWriter(file, columns, restval="")
         if columns == self._columns:
-            writer.writerows(self._rows)
-            with path.open("a", newline="") as existing:
-                existing.write(file.getvalue())
+            with path.open("a", newline="") as file:
+                file.write(csv_lines(self._rows, columns, header=False))
         else:  # a metric that first appears now gets its column; earlier rows leave it empty
-            writer.writeheader()
-            writer.writerows([*(read_metrics(path) if self._columns else []), *self._rows])
-            replace(path, file.getvalue())
+            earlier = read_metrics(path) if self._columns else []
+            replace(path, csv_lines([*earlier, *self._rows], columns, header=True))
         self._rows, self._columns = [], columns
 
 
@@ -254,6 +250,22 @@ class RunLogger(Logger):
         """Writes what is left."""
         self._end_epoch()
         self.record.flush()
+
+
+def csv_lines(rows: Iterable[Row], columns: Sequence[str], header: bool) -> str:
+    """Rows as lines of CSV; a value that a row lacks stays empty, one without a column is left out.
+
+    Args:
+        rows: The rows.
+        columns: The file's columns, in order.
+        header: Whether the columns' names come first.
+    """
+    file = StringIO(newline="")
+    writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

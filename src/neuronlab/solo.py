@@ -100,39 +100,9 @@ def prepare(config: Mapping[str, Any], folder: Path) -> Prepared:
     """
     check(config)
     data, learner = build(config)
-    trainer = make_trainer(config, folder)
-    for callback in trainer.callbacks:  # type: ignore[attr-defined] # Lightning sets it by setattr
-        if isinstance(callback, CheckedCallback):
-            with blame(f"callbacks ({type(callback).__name__})"):
-                callback.check(learner)
+    trainer = _trainer(config, folder, _callbacks(config, learner))
     resumed = None if config["ckpt_path"] is None else resumed_row(config, learner)
     return Prepared(data, learner, trainer, resumed)
-
-
-def make_trainer(config: Mapping[str, Any], folder: Path) -> pl.Trainer:
-    """The Trainer that a configuration describes, with its callbacks and as yet without loggers.
-
-    Args:
-        config: The configuration, resolved and checked.
-        folder: Where the records go.
-
-    Raises:
-        ConfigError: If a part refuses its values.
-    """
-    callbacks: list[Callback] = []
-    for name, node in (config.get("callbacks") or {}).items():
-        with blame(f"callbacks.{name}", node):
-            callbacks.append(construct(node))
-    for flag, kind in (("enable_progress_bar", ProgressBar), ("enable_checkpointing", Checkpoint)):
-        if config["trainer"].get(flag) is False:  # Lightning refuses the callback with the flag
-            callbacks = [callback for callback in callbacks if not isinstance(callback, kind)]
-    for pattern in NOISE:
-        warnings.filterwarnings("ignore", pattern)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no lines about TPUs
-    with blame("trainer", config["trainer"]):
-        make = construct(config["trainer"], _partial_=True)
-        trainer: pl.Trainer = make(callbacks=callbacks, logger=False, default_root_dir=folder)
-    return trainer
 
 
 def resumed_row(config: Mapping[str, Any], learner: Learner) -> Row:
@@ -177,6 +147,32 @@ def resumed_row(config: Mapping[str, Any], learner: Learner) -> Row:
         raise ConfigError(*problems)
     row: Row = checkpoint[ROW]
     return row
+
+
+def _callbacks(config: Mapping[str, Any], learner: Learner) -> list[Callback]:
+    """The callbacks of a configuration, those that look first having looked at the learner."""
+    callbacks: list[Callback] = []
+    for name, node in (config.get("callbacks") or {}).items():
+        with blame(f"callbacks.{name}", node):
+            callback = construct(node)
+            if isinstance(callback, CheckedCallback):
+                callback.check(learner)
+            callbacks.append(callback)
+    for flag, kind in (("enable_progress_bar", ProgressBar), ("enable_checkpointing", Checkpoint)):
+        if config["trainer"].get(flag) is False:  # Lightning refuses the callback with the flag
+            callbacks = [callback for callback in callbacks if not isinstance(callback, kind)]
+    return callbacks
+
+
+def _trainer(config: Mapping[str, Any], folder: Path, callbacks: list[Callback]) -> pl.Trainer:
+    """The Trainer of a configuration, as yet without loggers, which would leave files."""
+    for pattern in NOISE:
+        warnings.filterwarnings("ignore", pattern)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no lines about TPUs
+    with blame("trainer", config["trainer"]):
+        make = construct(config["trainer"], _partial_=True)
+        trainer: pl.Trainer = make(callbacks=callbacks, logger=False, default_root_dir=folder)
+    return trainer
 
 
 def _loggers(config: Mapping[str, Any], folder: Path, resumed: Row | None) -> list[Logger]:
