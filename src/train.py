@@ -5,6 +5,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from neuronlab.cli import CONF, command_line, past_hydra
@@ -19,10 +20,11 @@ def main(config: DictConfig) -> float:
     with past_hydra():
         # torch and Lightning come in here, once the command is known to be one
         from neuronlab.hparams import Chosen
-        from neuronlab.solo import train_one
+        from neuronlab.solo import train_once, train_one
 
         chosen = Chosen(job.runtime.choices, list(job.overrides.task))
-        return train_one(plain(config), Path(job.runtime.output_dir), chosen)
+        train = train_once if job.mode == RunMode.MULTIRUN else train_one
+        return train(plain(config), Path(job.runtime.output_dir), chosen)
 
 
 if __name__ == "__main__":

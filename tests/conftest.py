@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from neuronlab.configs import plain
 from neuronlab.folders import register_resolvers
 from neuronlab.hparams import Chosen
 from neuronlab.solo import train_one
@@ -28,11 +29,8 @@ def compose_run(*overrides: str) -> tuple[Config, Chosen]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", list(overrides), return_hydra_config=True)
     options = OmegaConf.to_container(config.hydra.runtime.choices)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        plain = OmegaConf.to_container(compose("train", list(overrides)), resolve=True)
-    assert isinstance(plain, dict)
     assert isinstance(options, dict)
-    return plain, Chosen(options, overrides)
+    return plain(config), Chosen(options, overrides)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

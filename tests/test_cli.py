@@ -116,6 +116,44 @@ def test_bad_input_gets_one_line_and_status_2(
     assert list(tmp_path.iterdir()) == []  # and nothing was written
 
 
+# Sweeps, and the lines that are said of their jobs.
+BAD_SWEEPS = [
+    (
+        "seed=0,1 activation=relu,rleu",
+        [["activation=rleu", "did you mean relu?", "in 2 of 4 jobs"]],
+    ),
+    (
+        "seed=0,1 optimizer=sgd,adam +optimizer.betas=[0,0] optimizer.monemtum=1,2",
+        [["optimizer.monemtum", "no such key", "in all 8 jobs"]],
+    ),
+    ("activation=relu,silu boo=1", [["boo: no such key"]]),
+    ("activation=relu,silu boo=1,2", [["boo: no such key", "in all 4 jobs"]]),
+    (
+        "seed=0,1,2 activation=rleu,silu optimizer=admm,sgd",
+        # Hydra stops at the first thing that it finds wrong with a job.
+        [["optimizer=admm", "in 6 of 12 jobs, first:"], ["activation=rleu", "in 3 of 12 jobs"]],
+    ),
+    ("seed=0,1 activation=rleu", [["activation=rleu", "did you mean relu?"]]),
+    ("seed=0,1 model.hidden=[1", [["model.hidden=[1: must be", "brackets"]]),
+    ("seed=0,1 hydra.sweeper.max_batch_size=0", [["max_batch_size=0", "≥ 1"]]),
+    ("seed=0,1 hydra.sweep.subdir=x", [["hydra.sweep.subdir", "seed=0", "seed=1", "/x"]]),
+]
+
+
+@pytest.mark.parametrize(("command", "lines"), BAD_SWEEPS, ids=[row[0] for row in BAD_SWEEPS])
+def test_a_bad_sweep_says_all_that_is_wrong_at_once(
+    cli: Run, tmp_path: Path, command: str, lines: list[list[str]]
+) -> None:
+    status, output, errors = cli("-m", *command.split())
+    assert status == 2
+    assert output == ""
+    said = errors.splitlines()
+    assert len(said) == len(lines), errors
+    for line, parts in zip(said, lines, strict=True):
+        assert [part for part in parts if part not in line] == [], line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_target_in_a_list_is_not_built(cli: Run) -> None:
     status, output, errors = cli("model.hidden=[{_target_:builtins.print,_args_:[HACK]}]")
     assert (status, output) == (2, "")

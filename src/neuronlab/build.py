@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -99,12 +100,28 @@ def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
     return data, learner
 
 
-def build_data(config: Mapping[str, Any]) -> DataModule:
-    """Makes the data of a node that holds a make_* function's arguments beside the module's own."""
+def build_data(config: Mapping[str, Any], made: dict[str, DataModule] | None = None) -> DataModule:
+    """Makes the data of a node that holds a make_* function's arguments beside the module's own.
+
+    Args:
+        config: The `data` node.
+        made: What has been made so far, to be added to: data that differ in nothing but the order
+            of their batches share their rows.
+
+    Raises:
+        ConfigError: If a part refuses its values.
+    """
     settings = {key: value for key, value in config.items() if key in SETTINGS}
     arguments = {key: value for key, value in config.items() if key not in SETTINGS}
+    order_seed = settings.get("order_seed", 0)
+    key = json.dumps({**config, "order_seed": None}, sort_keys=True)
+    if made is not None and key in made:
+        return made[key].reordered(order_seed)
     with blame("data", config):
-        return DataModule(construct(arguments, _partial_=True), **settings)
+        data = DataModule(construct(arguments, _partial_=True), **settings)
+    if made is not None:
+        made[key] = data
+    return data
 
 
 def _check_fit(learner: Learner, config: Mapping[str, Any]) -> None:

@@ -1,12 +1,12 @@
 """What happens beside training in any run: histograms, pictures, divergence, progress.
 
-Letters: M numbers in a parameter.
+Letters: N runs that train together (1 in a run alone), M numbers in a parameter.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +16,29 @@ from lightning.pytorch.callbacks import Callback, ProgressBar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from neuronlab.data import DataModule
 from neuronlab.errors import require
 from neuronlab.events import histograms
-from neuronlab.learner import Learner
-from neuronlab.records import Record, RunLogger
+from neuronlab.learner import Learner, Runs
+from neuronlab.records import Record, RecordsLogger
 from neuronlab.terminal import console, number
 
 
-def record_of(trainer: pl.Trainer) -> Record | None:
-    """The run's record, or None in a run that leaves none, as Lightning's fast dev run."""
+def records_of(trainer: pl.Trainer) -> list[Record]:
+    """The records of the runs that train here; none where nothing is kept, as in a fast dev run."""
     for logger in trainer.loggers:
-        if isinstance(logger, RunLogger):
-            return logger.record
-    return None
+        if isinstance(logger, RecordsLogger):
+            return logger.records
+    return []
+
+
+def record_of(trainer: pl.Trainer) -> Record | None:
+    """The record of a run alone, or None in a run that leaves none."""
+    records = records_of(trainer)
+    return records[0] if records else None
 
 
 def folder_of(trainer: pl.Trainer) -> Path | None:
-    """The run's folder, or None in a run that leaves nothing."""
+    """The folder of a run alone, or None in a run that leaves nothing."""
     record = record_of(trainer)
     return None if record is None else record.folder
 
@@ -42,6 +47,22 @@ def is_last_epoch(trainer: pl.Trainer) -> bool:
     """Whether the epoch that ends now is the last."""
     steps_done = 0 <= trainer.max_steps <= trainer.global_step
     return trainer.should_stop or steps_done or trainer.current_epoch + 1 == trainer.max_epochs
+
+
+def running(trainer: pl.Trainer) -> Iterator[tuple[int, Record, bool]]:
+    """The runs whose epoch ends now: index, record, and whether the epoch is the run's last."""
+    last, diverged = is_last_epoch(trainer), diverged_at(trainer)
+    for index, record in enumerate(records_of(trainer)):
+        if not record.ended:
+            yield index, record, last or diverged.get(index) is not None
+
+
+def diverged_at(trainer: pl.Trainer) -> dict[int, int]:
+    """The runs that have diverged, each with the step of the first loss that was not finite."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, StopOnDivergence):
+            return callback.steps
+    return {}
 
 
 class CheckedCallback(Callback, ABC):
@@ -56,7 +77,15 @@ class CheckedCallback(Callback, ABC):
         """
 
 
-class Histograms(Callback):
+class ForMany(Callback):
+    """A callback that works on a population as on a run alone."""
+
+
+class Narration(Callback):
+    """A callback that prints and leaves nothing, so that a population does without it."""
+
+
+class Histograms(ForMany):
     """Records histograms of each parameter's weights and of its last (clipped) gradient."""
 
     def __init__(self, every_n_epochs: int = 10) -> None:
@@ -66,24 +95,27 @@ class Histograms(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Records, where it is time."""
-        record = record_of(trainer)
-        due = trainer.current_epoch % self.every_n_epochs == 0 or is_last_epoch(trainer)
-        if record is None or not due:
+        due = trainer.current_epoch % self.every_n_epochs == 0
+        records = [record for _, record, last in running(trainer) if due or last]
+        chosen = [index for index, _, last in running(trainer) if due or last]
+        if not records:
             return
-        assert isinstance(pl_module, Learner)
-        for name, parameter in pl_module.net.named_parameters():
-            for kind, values in (("weights", parameter), ("gradients", parameter.grad)):
-                if values is not None:
-                    (histogram,) = histograms(values.detach().reshape(1, -1))  # [1, M]
+        assert isinstance(pl_module, Runs)
+        for name, weights, gradients in pl_module.stacked():
+            for kind, values in (("weights", weights), ("gradients", gradients)):
+                if values is None:
+                    continue
+                found = histograms(values[chosen].flatten(1))  # of [N, M]
+                for record, histogram in zip(records, found, strict=True):
                     record.histogram(trainer.global_step, f"{kind}/{name}", histogram)
 
 
-class StopOnDivergence(Callback):
+class StopOnDivergence(ForMany):
     """Ends a run whose loss is no longer finite, at the end of the epoch, and keeps the step."""
 
     def __init__(self) -> None:
         """Starts with nothing seen."""
-        self.step: int | None = None
+        self.steps: dict[int, int] = {}  # of the runs that diverged: the step
 
     def on_train_batch_end(
         self,
@@ -93,25 +125,28 @@ class StopOnDivergence(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Looks at the loss of the step that has just been taken."""
-        if self.step is None and isinstance(outputs, Mapping):
-            self._look(trainer, outputs["loss"])
+        """Looks at the losses of the step that has just been taken."""
+        if isinstance(outputs, Mapping):
+            self._look(trainer, outputs["losses"] if "losses" in outputs else outputs["loss"])
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Looks at the validation loss: the last step may have broken what the first did not."""
-        if self.step is None and "val/loss" in trainer.callback_metrics:
-            self._look(trainer, trainer.callback_metrics["val/loss"])
+        """Looks at the validation losses: the last step may have broken what the first did not."""
+        assert isinstance(pl_module, Runs)
+        self._look(trainer, pl_module.val_losses())
 
-    def _look(self, trainer: pl.Trainer, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
-            self.step = trainer.global_step
+    def _look(self, trainer: pl.Trainer, losses: Tensor) -> None:
+        finite = torch.isfinite(losses)
+        if not finite.all():
+            for index in (~finite).reshape(-1).nonzero().flatten().tolist():
+                self.steps.setdefault(index, trainer.global_step)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stops after the epoch, so that its row shows where the run went."""
-        trainer.should_stop = trainer.should_stop or self.step is not None
+        """Stops after the epoch, so that its row shows where the runs went."""
+        over = len(self.steps) >= max(1, len(records_of(trainer)))
+        trainer.should_stop = trainer.should_stop or over
 
 
-class Pictures(Callback):
+class Pictures(ForMany):
     """Draws the fit of data with one or two inputs at a few epochs, denser where more happens."""
 
     def __init__(self, count: int = 5) -> None:
@@ -128,21 +163,20 @@ class Pictures(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draws, where it is time and the data can be drawn."""
-        record = record_of(trainer)
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(pl_module, Learner)
-        assert isinstance(data, DataModule)
-        drawable = data.table.x.shape[1] <= 2
-        if record is None or record.events is None or not drawable:
-            return
-        if trainer.current_epoch in self.epochs(trainer.max_epochs or -1) or is_last_epoch(trainer):
-            from neuronlab.pictures import draw_fit  # matplotlib, for the data that can be drawn
+        due = trainer.current_epoch in self.epochs(trainer.max_epochs or -1)
+        assert isinstance(pl_module, Runs)
+        for index, record, last in running(trainer):
+            learner, table = pl_module.one(index)
+            if record.events is None or table.x.shape[1] > 2:
+                return  # no run of these has a place for pictures, or something to draw
+            if due or last:
+                from neuronlab.pictures import draw_fit  # matplotlib, where it is needed
 
-            png = draw_fit(pl_module, data.table, f"after epoch {trainer.current_epoch + 1}")
-            record.image(trainer.global_step, "fit", png)
+                png = draw_fit(learner, table, f"after epoch {trainer.current_epoch + 1}")
+                record.image(trainer.global_step, "fit", png)
 
 
-class EpochProgress(ProgressBar):
+class EpochProgress(ProgressBar, Narration):
     """One line for the whole run: epochs done, time left, and the newest loss.
 
     Lightning's own bars start again at each epoch, of which a small network has hundreds a second.

@@ -7,6 +7,7 @@ function checks itself.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import types
@@ -130,13 +131,14 @@ def allowed_keys(node: Mapping[str, Any], path: str) -> dict[str, Any]:
         ConfigError: If the target is not allowed.
     """
     target = resolve_target(node["_target_"], path)
-    keys = _arguments(target)
+    keys = dict(_arguments(target))
     if path == "data":  # a make_* function and the module that serves what it makes share a node
         keys |= {k: v for k, v in _arguments(DataModule).items() if k != "make"}
     return keys
 
 
-def _arguments(target: Callable[..., Any]) -> dict[str, Any]:
+@functools.cache
+def _arguments(target: Callable[..., Any]) -> Mapping[str, Any]:
     parameters = inspect.signature(target).parameters.values()
     try:
         hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)

@@ -11,18 +11,22 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.neuronlab_population import BadJobsError, SweepError
 from neuronlab.configs import plain
-from neuronlab.errors import ConfigError, RunFailedError, unknown
+from neuronlab.errors import ConfigError, RunFailedError, SweepFailedError, unknown
 from neuronlab.folders import program, short
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -35,10 +39,12 @@ class Escaped(BaseException):
 
 @contextmanager
 def past_hydra() -> Iterator[None]:
-    """Inside Hydra: brings every error to `command_line` as it is."""
+    """Inside Hydra: brings every error to `command_line` as it is; in a sweep, others go on."""
     try:
         yield
     except Exception as error:
+        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
         raise Escaped from error
 
 
@@ -84,19 +90,31 @@ def command_line(main: Callable[[], object], config_name: str) -> int:
         traceback.print_exception(error if wants_trace else error.__cause__)
         print(f"failed: {error}", file=sys.stderr)
         return 1
+    if isinstance(error, SweepFailedError):
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
     if wants_trace or (in_job and not isinstance(error, (ConfigError, OSError))):
         raise error  # asked for, or a slip of ours: the trace says where
     print("\n".join(explain(error, config_name)), file=sys.stderr)
     return 2
 
 
-def explain(error: Exception, config_name: str) -> tuple[str, ...]:
+def explain(
+    error: Exception, config_name: str, given: Sequence[str] | None = None
+) -> tuple[str, ...]:
     """An error as lines that say what came and what is allowed.
 
     Args:
         error: What was raised.
         config_name: The primary configuration, to look up valid names in.
+        given: The arguments that it is about; None for those of the program.
     """
+    if given is None:
+        given = sys.argv[1:]
+    if isinstance(error, BadJobsError):
+        return _explain_jobs(error, config_name)
+    if isinstance(error, SweepError):
+        return (str(error),)
     if isinstance(error, ConfigError):
         return error.problems
     if isinstance(error, MissingConfigException) and error.options:
@@ -112,18 +130,45 @@ def explain(error: Exception, config_name: str) -> tuple[str, ...]:
         return (f"{error.override}: must be key=value, with brackets and quotes in pairs",)
     key = re.match(r"Could not override '([^']+)'", str(error))
     if key:
-        return (_unknown_key(key[1].partition("@")[0], config_name),)
+        return (_unknown_key(key[1].partition("@")[0], config_name, given),)
     if "group override must be a string" in str(error):
-        given = [a for a in sys.argv[1:] if a.endswith("=null")]
-        return (f"{' '.join(given)}: a group takes one of its options; ~group leaves it out",)
+        nulls = [argument for argument in given if argument.endswith("=null")]
+        return (f"{' '.join(nulls)}: a group takes one of its options; ~group leaves it out",)
     text = " ".join(str(error.__cause__ or error).split())
-    return (f"{text} (in: {shlex.join(sys.argv[1:])})",)
+    return (f"{text} (in: {shlex.join(given)})",)
 
 
-def _unknown_key(key: str, config_name: str) -> str:
+def _explain_jobs(error: BadJobsError, config_name: str) -> tuple[str, ...]:
+    """A line for each thing that is wrong with jobs of a sweep, and with how many of them."""
+    explained: dict[tuple[type, str], tuple[str, ...]] = {}  # looking up names takes a while
+    wrong: dict[str, list[tuple[str, ...]]] = {}
+    for overrides, cause in error.errors:
+        same = (type(cause), str(cause))
+        if same not in explained:
+            explained[same] = explain(cause, config_name, overrides)
+        for line in explained[same]:
+            wrong.setdefault(line, []).append(overrides)
+    return tuple(line + _where(error, jobs) for line, jobs in wrong.items())
+
+
+def _where(error: BadJobsError, jobs: list[tuple[str, ...]]) -> str:
+    if error.total == 1:
+        return ""
+    if len(jobs) == error.total:
+        return f" (in all {error.total} jobs)"
+    first = "" if len(jobs) == 1 else "first: "
+    return f" (in {len(jobs)} of {error.total} jobs, {first}{error.label(jobs[0])})"
+
+
+def _unknown_key(key: str, config_name: str, given: Sequence[str]) -> str:
     """The line for an override of a key that the configuration does not have."""
-    given = [argument for argument in sys.argv[1:] if "=" in argument and argument[0] != "-"]
-    others = [argument for argument in given if argument.partition("=")[0] != key]
+    given = [argument for argument in given if "=" in argument and argument[0] != "-"]
+    parsed = OverridesParser.create().parse_overrides(given)
+    others = [
+        argument
+        for argument, override in zip(given, parsed, strict=True)
+        if argument.partition("=")[0] != key and not override.is_sweep_override()
+    ]
     try:
         config = _compose(config_name, others)
     except HydraException:  # more than one thing is wrong: the default names will do

@@ -5,6 +5,7 @@ Letters: B batch rows, n data rows, D features, K outputs.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -67,11 +68,14 @@ class BatchOrder(Sampler[Tensor]):
         """The number of batches."""
         return math.ceil(self.rows / self.batch_size)
 
+    def order(self) -> Tensor:
+        """The rows of the epoch [n], in order."""
+        return torch.randperm(self.rows, generator=generator(self.seed, "order", self.epoch))
+
     def __iter__(self) -> Iterator[Tensor]:
         """The batches of the epoch, each a tensor of indices [B]."""
         # A generator, since Lightning opens the iterator of a resumed run before it sets the epoch.
-        order = torch.randperm(self.rows, generator=generator(self.seed, "order", self.epoch))
-        yield from torch.split(order, self.batch_size)
+        yield from torch.split(self.order(), self.batch_size)
 
 
 class DataModule(pl.LightningDataModule):
@@ -118,6 +122,12 @@ class DataModule(pl.LightningDataModule):
         require(1 <= batch_size <= trained, "batch_size", batch_size, allowed)
         self.order = BatchOrder(trained, batch_size, order_seed)
 
+    def reordered(self, order_seed: int) -> DataModule:
+        """The same rows, served in another order."""
+        other = copy.copy(self)
+        other.order = BatchOrder(self.order.rows, self.order.batch_size, order_seed)
+        return other
+
     def _rows(self, part: Tensor) -> Rows:
         x, y = self.scaling.inputs(self.table.x[part]), self.table.y[part]
         truth = None if self.table.truth is None else self.table.truth[part]
@@ -128,7 +138,7 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches in the epoch's order."""
-        return _loader(self.rows["train"], self.order)
+        return loader(self.rows["train"], self.order)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """All validation rows, in as few batches as fit."""
@@ -155,10 +165,11 @@ def _split(rows: int, fractions: list[float] | None, seed: int) -> dict[str, Ten
 
 def _in_order(rows: Rows) -> DataLoader[Any]:
     batches = torch.split(torch.arange(len(rows)), EVALUATION_ROWS)
-    return _loader(rows, batches)  # a tuple of index tensors is a sampler
+    return loader(rows, batches)  # a tuple of index tensors is a sampler
 
 
-def _loader(rows: Rows, batches: Any) -> DataLoader[Any]:
+def loader(rows: Dataset[Any], batches: Any) -> DataLoader[Any]:
+    """Serves a data set by whole batches of indices, as a sampler yields them."""
     # batch_size=None: the sampler's tensors go to the data set as they are. The loader draws a
     # number for worker processes, which it doesn't have; its generator keeps the global one clean.
     return DataLoader(rows, batch_size=None, sampler=batches, generator=torch.Generator())

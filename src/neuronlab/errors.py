@@ -23,6 +23,10 @@ class RunFailedError(RuntimeError):
     """A run that raised while training; its cause is what it raised."""
 
 
+class SweepFailedError(RuntimeError):
+    """A sweep of which runs failed; everything else of it stands."""
+
+
 def require(condition: bool, name: str, value: object, allowed: str) -> None:
     """Raises unless an argument is allowed.
 

@@ -1,24 +1,24 @@
 """TensorBoard event files: scalars, histograms and images of one run.
 
 A file is opened, appended to and closed at each flush: no thread and no open file per run, so
-that thousands of runs can be recorded at once. The format is written by
-TensorBoard's own record writer.
+that thousands of runs can be recorded at once. Records are framed here, since TensorBoard's own
+writer computes checksums in pure Python, which takes longer than everything else that a run leaves.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import struct
 import time
 from collections.abc import Container, Mapping
-from io import BytesIO
 from pathlib import Path
 
+import google_crc32c
 import torch
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import Tensor
 
 BINS = 30
@@ -73,8 +73,7 @@ class EventFile:
         """Names the file; nothing is written yet."""
         stamp = f"{time.time_ns() // 1000:016d}.{socket.gethostname()}.{os.getpid()}"
         self.path = folder / f"events.out.tfevents.{stamp}"
-        self.pending = BytesIO()
-        self.writer = RecordWriter(self.pending)
+        self.pending: list[bytes] = []
         self._write(Event(file_version="brain.Event:2"))
 
     def take_over(self, step: int, again: Container[str]) -> None:
@@ -99,7 +98,7 @@ class EventFile:
                 if values and event.step <= step:
                     kept = Summary(value=values)
                     kept_event = Event(step=event.step, wall_time=event.wall_time, summary=kept)
-                    self.writer.write(kept_event.SerializeToString())
+                    self.pending.append(framed(kept_event.SerializeToString()))
         self.flush()
         for file in earlier:
             file.unlink()
@@ -123,12 +122,26 @@ class EventFile:
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
-        self.writer.write(event.SerializeToString())
+        self.pending.append(framed(event.SerializeToString()))
 
     def flush(self) -> None:
         """Appends what has come since the last flush."""
-        if self.pending.tell():
+        if self.pending:
             with self.path.open("ab") as file:
-                file.write(self.pending.getvalue())
-            self.pending.seek(0)
-            self.pending.truncate()
+                file.write(b"".join(self.pending))
+            self.pending = []
+
+
+def framed(data: bytes) -> bytes:
+    """A record of the TFRecord format: length, its checksum, the data, their checksum.
+
+    Source: "TFRecords format details" in TensorFlow's guide; checksums are CRC-32C, masked.
+    """
+    length = struct.pack("<Q", len(data))
+    return length + _checksum(length) + data + _checksum(data)
+
+
+def _checksum(data: bytes) -> bytes:
+    crc = google_crc32c.value(data)
+    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    return struct.pack("<I", masked)

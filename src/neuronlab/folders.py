@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
+NAME_BYTES = 200  # file systems allow 255, and tools put suffixes behind
+# Separators of paths, what Windows forbids, control characters; no name begins or ends with a dot
+# or a space.
+UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]|^[. ]+|[. ]+$')
+
 
 def register_resolvers() -> None:
-    """Makes `${run_folder:ckpt_path,otherwise}` and `${or:value,otherwise}` known to `conf/`."""
+    """Makes the functions that `conf/` uses known to OmegaConf.
+
+    `${run_folder:ckpt_path,otherwise}`, `${run_name:overrides}`, `${or:value,otherwise}`, and
+    `${once:value}`, which the jobs of a sweep take over from the sweep, as they do `${now:…}`.
+    """
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("once", lambda value: value, replace=True, use_cache=True)
     OmegaConf.register_new_resolver(
         "or", lambda value, otherwise: otherwise if value is None else value, replace=True
     )
@@ -28,6 +41,22 @@ def run_folder(ckpt_path: str | None, otherwise: str) -> str:
         return otherwise
     parent = Path(ckpt_path).parent
     return str(parent.parent) if parent.name == "checkpoints" else otherwise
+
+
+def run_name(override_dirname: str) -> str:
+    """The folder of one of a sweep's jobs, which any file system takes: one folder per job.
+
+    Args:
+        override_dirname: The job's overrides, as `activation=silu,optimizer.lr=0.1`.
+    """
+    if not override_dirname:
+        return "run"
+    name = UNSAFE.sub("_", re.sub("[\"']", "", override_dirname))
+    if name == override_dirname and len(name.encode()) <= NAME_BYTES:
+        return name
+    mark = "-" + hashlib.sha256(override_dirname.encode()).hexdigest()[:8]
+    kept = name.encode()[: NAME_BYTES - len(mark)].decode(errors="ignore")
+    return kept + mark
 
 
 def short(path: Path) -> str:

@@ -26,7 +26,7 @@ class Chosen:
         overrides: The overrides, as `optimizer.lr=0.1`.
     """
 
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str | None] = field(default_factory=dict)
     overrides: Sequence[str] = ()
 
     def keys(self) -> set[str]:
@@ -41,7 +41,9 @@ def hyperparameters(config: Mapping[str, Any], chosen: Chosen) -> dict[str, Valu
         config: The configuration of a run, resolved to plain values.
         chosen: What was chosen on the command line.
     """
-    options = {group: chosen.options[group] for group in GROUPS if group in chosen.options}
+    options: dict[str, Value] = {
+        group: show(chosen.options[group]) for group in GROUPS if group in chosen.options
+    }
     tree = {key: config[key] for key in ("seed", *GROUPS)}
     tree["model"] = {k: v for k, v in config["model"].items() if k != "activation"}
     tree["trainer"] = {"max_epochs": config["trainer"].get("max_epochs")}

@@ -1,11 +1,12 @@
 """The learner: a network, its loss, its optimizer and its measures, under Lightning.
 
-Letters: B batch rows, D features, K outputs, P parameters (tensors, not numbers).
+Letters: N members, B batch rows, D features, K outputs, P parameters (tensors, not numbers).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from neuronlab.configs import construct
 from neuronlab.data import DataModule
-from neuronlab.datasets import Task
+from neuronlab.datasets import Table, Task
 from neuronlab.errors import ConfigError
 from neuronlab.losses import Loss
 from neuronlab.metrics import as_measured, make_metrics
@@ -25,6 +26,7 @@ from neuronlab.scaling import Scaling
 from neuronlab.seeds import derive, generator
 
 Batch = tuple[Tensor, Tensor]
+Stacked = tuple[str, Tensor, Tensor | None]  # name, weights [N, …], gradients [N, …]
 ROW = "metrics_row"  # the key of a checkpoint that holds the row of metrics.csv of its epoch
 
 
@@ -38,6 +40,20 @@ def evaluate(net: nn.Module, loss: Loss, batch: Batch) -> tuple[Tensor, Tensor]:
     logit = net.logits(x)  # type: ignore[operator] # nn.Module types its attributes as tensors
     prediction = net.output(logit)  # type: ignore[operator]
     return loss(logit if loss.on == "logit" else prediction, target), prediction
+
+
+def net_maker(
+    model: Mapping[str, Any], in_features: int, out_features: int
+) -> Callable[[int], nn.Module]:
+    """What builds a network of a configuration and draws its weights from a seed.
+
+    Args:
+        model: The configuration, with its output head named.
+        in_features: D, the number of inputs.
+        out_features: K, the number of outputs.
+    """
+    make = construct(model, _partial_=True, in_features=in_features, out_features=out_features)
+    return lambda seed: make(generator=generator(seed, "weights"))
 
 
 @contextmanager
@@ -71,7 +87,23 @@ def load_checkpoint(path: str | Path, name: str) -> dict[str, Any]:
     return cast(dict[str, Any], checkpoint)
 
 
-class Learner(pl.LightningModule):
+class Runs(pl.LightningModule):
+    """What callbacks see of the N runs that train here: one, or a population."""
+
+    @abstractmethod
+    def stacked(self) -> Iterator[Stacked]:
+        """Every parameter and its last (clipped) gradient, with a leading axis over runs."""
+
+    @abstractmethod
+    def val_losses(self) -> Tensor:
+        """The loss of the newest validation [N]."""
+
+    @abstractmethod
+    def one(self, member: int) -> tuple[Learner, Table]:
+        """One run's learner as it stands, and the data that it learns from."""
+
+
+class Learner(Runs):
     """Trains one network by automatic optimization with a plain `torch.optim` optimizer."""
 
     def __init__(
@@ -106,12 +138,7 @@ class Learner(pl.LightningModule):
         """
         super().__init__()
         self.save_hyperparameters()
-        self.net: nn.Module = construct(
-            model,
-            in_features=len(features),
-            out_features=out_features,
-            generator=generator(seed, "weights"),
-        )
+        self.net = net_maker(model, len(features), out_features)(seed)
         self.loss: Loss = construct(loss).func  # a partial, since a function isn't to be called
         self.optimizer_config = optimizer
         self.scaling = Scaling(len(features), out_features)
@@ -129,6 +156,20 @@ class Learner(pl.LightningModule):
         with eval_mode(self), torch.no_grad():
             prediction: Tensor = self(x)
         return prediction
+
+    def stacked(self) -> Iterator[Stacked]:
+        """Parameters and gradients, as a population of one."""
+        for name, parameter in self.net.named_parameters():
+            gradient = None if parameter.grad is None else parameter.grad[None]
+            yield name, parameter.detach()[None], gradient
+
+    def val_losses(self) -> Tensor:
+        """The loss of the newest validation [1]."""
+        return self.trainer.callback_metrics["val/loss"].reshape(1)
+
+    def one(self, member: int) -> tuple[Learner, Table]:
+        """Itself and its data."""
+        return self, cast(DataModule, self.trainer.datamodule).table  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer that the configuration names, over all parameters."""

@@ -42,13 +42,14 @@ class Linear(nn.Linear):
 
     def __init__(self, in_features: int, out_features: int, generator: torch.Generator) -> None:
         """Draws weight [out, in] and bias [out] in the order that torch draws them."""
-        # On "meta" the parent's own draw makes no numbers and leaves the global generator alone.
-        super().__init__(in_features, out_features, device="meta")
-        self.to_empty(device="cpu")
+        super().__init__(in_features, out_features)
         # nn.Linear.reset_parameters: kaiming_uniform_ with a = √5 comes to U(±1/√in) for both.
         bound = 1 / math.sqrt(in_features)
         nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5), generator=generator)
         nn.init.uniform_(self.bias, -bound, bound, generator=generator)
+
+    def reset_parameters(self) -> None:
+        """Draws nothing where the parent would draw from the global generator."""
 
 
 class Neuron(nn.Module):

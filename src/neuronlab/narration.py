@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
 
 from neuronlab.answers import answers, answers_table
-from neuronlab.callbacks import CheckedCallback
+from neuronlab.callbacks import CheckedCallback, Narration
 from neuronlab.data import DataModule
 from neuronlab.diary import numbers
 from neuronlab.errors import require
@@ -18,7 +17,7 @@ from neuronlab.learner import Learner, evaluate
 from neuronlab.terminal import console, number, table
 
 
-class PrintLoss(Callback):
+class PrintLoss(Narration):
     """Prints the training loss every few epochs (lesson 001)."""
 
     def __init__(self, every_n_epochs: int = 40) -> None:
@@ -34,7 +33,7 @@ class PrintLoss(Callback):
             console.print(f"epoch {epoch}: loss {loss:.4f}")
 
 
-class Ask(CheckedCallback):
+class Ask(CheckedCallback, Narration):
     """Asks the network when it has been trained (lesson 002: does [5, 7] pass?)."""
 
     def __init__(self, inputs: list[list[float]]) -> None:
@@ -54,7 +53,7 @@ class Ask(CheckedCallback):
         console.print(answers_table(pl_module, self.inputs, answers(pl_module, self.inputs)))
 
 
-class StepReport(Callback):
+class StepReport(Narration):
     """Prints what a step of gradient descent changes (lesson 000): before, gradient, after."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

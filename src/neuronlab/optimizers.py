@@ -253,7 +253,7 @@ class MemberOptimizer(torch.optim.Optimizer):
         return self._hyper[parameter]
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override] # as torch's own optimizers have it
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes one step for every member; the closure computes the gradients."""
         loss = None
         if closure is not None:
@@ -281,3 +281,25 @@ def _number(config: Mapping[str, Any], name: str, default: float) -> float:
     if key not in config:
         return default
     return float(config[key][int(index)] if index else config[key])
+
+
+def member_state(
+    states: Sequence[Mapping[str, Tensor]], member: int, config: Mapping[str, Any]
+) -> dict[int, dict[str, Tensor]]:
+    """One member's optimizer state, as the `state` of a `torch.optim` class's `state_dict`.
+
+    Args:
+        states: The state of each stacked parameter.
+        member: Which member.
+        config: Its `optimizer` node: without momentum torch keeps no velocity.
+    """
+    still = config.get("momentum", None) == 0
+    return {
+        index: {
+            name: value[member] if value.dim() else value
+            for name, value in state.items()
+            if not (still and name == "momentum_buffer")
+        }
+        for index, state in enumerate(states)
+        if state and not (still and list(state) == ["momentum_buffer"])
+    }

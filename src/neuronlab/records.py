@@ -25,6 +25,7 @@ from neuronlab.events import EventFile
 from neuronlab.hparams import Chosen, hyperparameters, summaries
 
 State = Literal["completed", "diverged", "failed"]
+OVER = ("completed", "diverged")  # the states of a run that there is no reason to train again
 Row = Mapping[str, float]  # of metrics.csv: epoch, step, and metrics
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
 
@@ -48,6 +49,7 @@ class Record:
         """
         self.folder = folder
         self.started = time.monotonic()
+        self.ended = False  # whether the run's last epoch is over
         self.metrics: dict[str, float] = {}
         self._rows: list[dict[str, float]] = []  # not yet in metrics.csv
         self._columns: list[str] = []  # of metrics.csv
@@ -113,6 +115,7 @@ class Record:
         *,
         step: int | None = None,
         error: str | None = None,
+        seconds: float | None = None,
     ) -> None:
         """Writes what is left, and `status.json` last: where it stands, everything else does.
 
@@ -122,17 +125,20 @@ class Record:
             chosen: What was chosen on the command line, for the HParams tab.
             step: The step of the first loss that was not finite, where the run diverged.
             error: What was raised, where the run failed.
+            seconds: What the run took, if not the time since the record was begun.
         """
+        seconds = time.monotonic() - self.started if seconds is None else seconds
         if self.events:
             measured = [tag for tag in self.metrics if tag.startswith(("val/", "train/", "test/"))]
             parameters = hyperparameters(config, chosen)
             self.events.add(0, summaries(parameters, chosen.keys(), measured))
         self.flush()
-        finite = {tag: v if math.isfinite(v) else None for tag, v in self.metrics.items()}
+        metrics = sorted(self.metrics.items(), key=lambda item: _place(item[0]))
+        finite = {tag: v if math.isfinite(v) else None for tag, v in metrics}
         status = {
             "state": state,
             "metrics": finite,  # null where not finite: JSON knows no NaN
-            "seconds": round(time.monotonic() - self.started, 3),
+            "seconds": round(seconds, 3),
             "diverged_at_step": step,
             "error": error,
             "config_hash": config_hash(config),
@@ -167,8 +173,60 @@ def _place(column: str) -> int:
     return next(fits, len(COLUMNS))
 
 
-class RunLogger(Logger):
-    """Lightning's way to a `Record`: one row per epoch from the metrics that a module logs."""
+class RecordsLogger(Logger):
+    """Lightning's way to the records of the runs that train here, brought up to date in time."""
+
+    def __init__(self, folder: Path, records: list[Record], flush_seconds: float) -> None:
+        """Takes the records.
+
+        Args:
+            folder: What Lightning takes for its own folder.
+            records: One per run.
+            flush_seconds: How far the files may lag behind the runs.
+
+        Raises:
+            ValueError: If `flush_seconds` is negative.
+        """
+        super().__init__()
+        require(flush_seconds >= 0, "flush_seconds", flush_seconds, "a number ≥ 0")
+        self.folder, self.records, self.flush_seconds = folder, records, flush_seconds
+        self._flushed = time.monotonic()
+
+    @property
+    def name(self) -> str:
+        """Empty, so that Lightning's checkpoint callback adds no folders of its own."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Empty, as `name`."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Leaves them to `Record.finish`, which knows the final metrics too."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Leaves metrics to whoever writes to the records."""
+
+    def save(self) -> None:
+        """Brings the files up to date, every few seconds; Lightning calls it at each logging."""
+        if time.monotonic() - self._flushed >= self.flush_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Brings the files up to date now."""
+        for record in self.records:
+            record.flush()
+        self._flushed = time.monotonic()
+
+
+class RunLogger(RecordsLogger):
+    """The record of a run alone: one row per epoch from the metrics that a module logs."""
 
     def __init__(
         self,
@@ -188,30 +246,9 @@ class RunLogger(Logger):
         Raises:
             ValueError: If `flush_seconds` is negative.
         """
-        super().__init__()
-        require(flush_seconds >= 0, "flush_seconds", flush_seconds, "a number ≥ 0")
         self.record = Record(folder, tensorboard=tensorboard, resumed=resumed)
-        self.flush_seconds = flush_seconds
-        self._flushed = time.monotonic()
+        super().__init__(folder, [self.record], flush_seconds)
         self._epoch: dict[str, float] = {}  # what has come of the epoch so far
-
-    @property
-    def name(self) -> str:
-        """Empty, so that Lightning's checkpoint callback adds no folders of its own."""
-        return ""
-
-    @property
-    def version(self) -> str:
-        """Empty, as `name`."""
-        return ""
-
-    @property
-    def save_dir(self) -> str:
-        """The run's folder."""
-        return str(self.record.folder)
-
-    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Leaves them to `Record.finish`, which knows the final metrics too."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Takes metrics; those of one epoch come in parts, validation first, and make one row.
@@ -240,16 +277,10 @@ class RunLogger(Logger):
         """Makes the next `save` write: a run that goes on from here must find its epochs so far."""
         self._flushed = -math.inf
 
-    def save(self) -> None:
-        """Brings the files up to date, every few seconds; Lightning calls it at each logging."""
-        if time.monotonic() - self._flushed >= self.flush_seconds:
-            self.record.flush()
-            self._flushed = time.monotonic()
-
     def finalize(self, status: str) -> None:
         """Writes what is left."""
         self._end_epoch()
-        self.record.flush()
+        self.flush()
 
 
 def csv_lines(rows: Iterable[Row], columns: Sequence[str], header: bool) -> str:

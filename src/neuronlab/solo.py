@@ -15,14 +15,14 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 
 from neuronlab.build import blame, build
-from neuronlab.callbacks import CheckedCallback, StopOnDivergence, record_of
+from neuronlab.callbacks import CheckedCallback, diverged_at, record_of
 from neuronlab.checks import check
-from neuronlab.configs import construct, flatten
+from neuronlab.configs import config_hash, construct, flatten
 from neuronlab.data import DataModule
 from neuronlab.errors import ConfigError, RunFailedError, show
 from neuronlab.hparams import Chosen
 from neuronlab.learner import ROW, Learner, load_checkpoint
-from neuronlab.records import CHECKPOINT, Row, RunLogger
+from neuronlab.records import CHECKPOINT, OVER, Row, RunLogger, State, read_status
 from neuronlab.summary import print_start, print_summary
 from neuronlab.terminal import console
 
@@ -37,16 +37,20 @@ class Interrupted(KeyboardInterrupt):
     """A run that was stopped by hand; the message says how to go on."""
 
 
-def train_one(config: Mapping[str, Any], folder: Path, chosen: Chosen) -> float:
+def train_one(
+    config: Mapping[str, Any], folder: Path, chosen: Chosen, *, tells: bool = True
+) -> float:
     """Trains one run and leaves its records in a folder.
 
     Args:
         config: The configuration, resolved to plain values.
         folder: Where the records go.
         chosen: What was chosen on the command line, for the HParams tab.
+        tells: Whether to print what is trained and what it came to.
 
     Returns:
-        The last epoch's `val/loss`, which is what a search minimizes; NaN where there is none.
+        The last epoch's `val/loss`, which is what a search minimizes; infinite where the run
+        diverged, NaN where there is none.
 
     Raises:
         ConfigError: If the configuration cannot run; nothing has been trained then.
@@ -57,7 +61,8 @@ def train_one(config: Mapping[str, Any], folder: Path, chosen: Chosen) -> float:
     if not trainer.fast_dev_run:  # type: ignore[attr-defined] # it has its own dummies
         trainer.loggers = _loggers(config, folder, resumed)
     record = record_of(trainer)
-    print_start(learner, data, trainer)
+    if tells:
+        print_start(learner, data, trainer)
     try:
         with torch.random.fork_rng():  # the learner seeds it anew at each epoch
             trainer.fit(learner, datamodule=data, ckpt_path=config["ckpt_path"], weights_only=True)
@@ -74,9 +79,38 @@ def train_one(config: Mapping[str, Any], folder: Path, chosen: Chosen) -> float:
     if record is None:
         console.print("every part ran; this run leaves no records")
         return math.nan
-    record.finish("completed" if diverged is None else "diverged", config, chosen, step=diverged)
-    print_summary(learner, data, record, diverged)
-    return record.metrics.get("val/loss", math.nan)
+    state: State = "completed" if diverged is None else "diverged"
+    record.finish(state, config, chosen, step=diverged)
+    if tells:
+        print_summary(learner, data, record, diverged)
+    return objective({"state": state, "metrics": record.metrics})
+
+
+def train_once(config: Mapping[str, Any], folder: Path, chosen: Chosen) -> float:
+    """As `train_one`, but a run that is complete with an equal configuration stays as it is."""
+    status = finished(config, folder)
+    return train_one(config, folder, chosen) if status is None else objective(status)
+
+
+def finished(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """The `status.json` of a run that is complete with an equal configuration, or None."""
+    status = read_status(folder)
+    if status is None or status["state"] not in OVER:
+        return None
+    return status if status["config_hash"] == config_hash(config) else None
+
+
+def objective(status: Mapping[str, Any]) -> float:
+    """What a search minimizes: the last epoch's `val/loss`; infinite where the run diverged.
+
+    The best epoch's would flatter noise.
+
+    Args:
+        status: A run's `status.json`.
+    """
+    if status["state"] == "diverged":
+        return math.inf
+    return float(status["metrics"].get("val/loss", math.nan))
 
 
 class Prepared(NamedTuple):
@@ -100,7 +134,7 @@ def prepare(config: Mapping[str, Any], folder: Path) -> Prepared:
     """
     check(config)
     data, learner = build(config)
-    trainer = _trainer(config, folder, _callbacks(config, learner))
+    trainer = make_trainer(config, folder, make_callbacks(config, learner))
     resumed = None if config["ckpt_path"] is None else resumed_row(config, learner)
     return Prepared(data, learner, trainer, resumed)
 
@@ -149,7 +183,7 @@ def resumed_row(config: Mapping[str, Any], learner: Learner) -> Row:
     return row
 
 
-def _callbacks(config: Mapping[str, Any], learner: Learner) -> list[Callback]:
+def make_callbacks(config: Mapping[str, Any], learner: Learner) -> list[Callback]:
     """The callbacks of a configuration, those that look first having looked at the learner."""
     callbacks: list[Callback] = []
     for name, node in (config.get("callbacks") or {}).items():
@@ -164,14 +198,28 @@ def _callbacks(config: Mapping[str, Any], learner: Learner) -> list[Callback]:
     return callbacks
 
 
-def _trainer(config: Mapping[str, Any], folder: Path, callbacks: list[Callback]) -> pl.Trainer:
-    """The Trainer of a configuration, as yet without loggers, which would leave files."""
+def make_trainer(
+    config: Mapping[str, Any], folder: Path, callbacks: list[Callback], **more: Any
+) -> pl.Trainer:
+    """The Trainer of a configuration, as yet without loggers, which would leave files.
+
+    Args:
+        config: The configuration, resolved to plain values.
+        folder: What Lightning takes for its own folder.
+        callbacks: Its callbacks.
+        more: Further arguments of the Trainer, that a configuration doesn't have.
+
+    Raises:
+        ConfigError: If the Trainer refuses its values.
+    """
     for pattern in NOISE:
         warnings.filterwarnings("ignore", pattern)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no lines about TPUs
     with blame("trainer", config["trainer"]):
         make = construct(config["trainer"], _partial_=True)
-        trainer: pl.Trainer = make(callbacks=callbacks, logger=False, default_root_dir=folder)
+        trainer: pl.Trainer = make(
+            callbacks=callbacks, logger=False, default_root_dir=folder, **more
+        )
     return trainer
 
 
@@ -187,9 +235,9 @@ def _loggers(config: Mapping[str, Any], folder: Path, resumed: Row | None) -> li
 
 def _diverged_at(trainer: pl.Trainer) -> int | None:
     """The step of the first loss that was not finite, or None."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, StopOnDivergence):
-            return callback.step
+    seen = diverged_at(trainer).get(0)
+    if seen is not None:
+        return seen
     losses = [trainer.callback_metrics.get(f"{split}/loss") for split in ("train", "val")]
     finite = all(loss is None or torch.isfinite(loss) for loss in losses)
     return None if finite else trainer.global_step

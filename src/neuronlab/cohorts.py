@@ -1,0 +1,182 @@
+"""Which runs train together, and how many of them at once.
+
+Letters: N members, B batch rows, n data rows, D features, K outputs, H hidden.
+
+A cohort is a set of runs whose configurations are equal once the numbers that may differ between
+members are taken out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from neuronlab.callbacks import ForMany, Narration
+from neuronlab.checks import resolve_target
+from neuronlab.configs import flatten
+from neuronlab.learner import Learner
+from neuronlab.optimizers import rule_of
+
+T = TypeVar("T")
+
+# What may differ between members, beside the numbers of an optimizer that has a rule.
+VARY = ("seed", "data.seed", "data.order_seed", "data.noise")
+# What has no part in how a run trains, so a cohort may be mixed in it.
+ASIDE = ("trainer.enable_progress_bar", "trainer.enable_model_summary")
+
+# Optimizers without a rule of ours that treat every number of a parameter alone, so that they can
+# step a whole stack as long as its members share all their hyperparameters.
+ELEMENTWISE = (
+    *("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop"),
+    *("Rprop", "SGD"),
+)
+# Flags of the Trainer that a population honors; the rest it leaves to runs alone.
+HONORED = {
+    *("_target_", "accelerator", "devices", "precision", "max_epochs", "max_steps", "num_nodes"),
+    *("gradient_clip_val", "gradient_clip_algorithm", "check_val_every_n_epoch"),
+    *("log_every_n_steps", "num_sanity_val_steps", "enable_progress_bar", "enable_model_summary"),
+    *("enable_checkpointing", "deterministic", "benchmark", "inference_mode"),
+}
+PRECISIONS = ("32", "32-true", "64", "64-true")
+
+# The only setting of Lightning's checkpoints that a population leaves as a run alone would.
+CHECKPOINTS = {
+    "_target_": "lightning.pytorch.callbacks.ModelCheckpoint",
+    "filename": "last",
+    "enable_version_counter": False,
+    "every_n_epochs": 1,
+    "save_on_train_epoch_end": True,
+}
+
+
+def cohort_key(config: Mapping[str, Any]) -> str:
+    """What the members of a cohort have in common, as text.
+
+    Args:
+        config: A configuration, checked and resolved to plain values.
+    """
+    rule = rule_of(config["optimizer"])
+    numbers = {name.partition(".")[0] for name in rule.defaults} if rule else set()
+    leaves = {}
+    for path, value in flatten(config):
+        free = path in VARY or path.removeprefix("optimizer.") in numbers
+        if path not in ASIDE:
+            leaves[path] = "varies" if free else value
+    return json.dumps(leaves, sort_keys=True, default=str)
+
+
+def why_alone(config: Mapping[str, Any], learner: Learner) -> str | None:
+    """Why a run cannot train as a member of a population, or None where it can.
+
+    Args:
+        config: Its configuration, checked.
+        learner: What the configuration builds.
+    """
+    if config["ckpt_path"] is not None:
+        return "it goes on from a checkpoint"
+    trainer = config["trainer"]
+    for flag, value in trainer.items():
+        if flag not in HONORED and value not in (None, False):
+            return f"trainer.{flag}={value} is for runs alone"
+    if str(trainer.get("precision", 32)) not in PRECISIONS:
+        return f"trainer.precision={trainer['precision']} is for runs alone"
+    if trainer.get("max_epochs") in (None, -1):
+        return "it has no last epoch"
+    for name, node in (config.get("callbacks") or {}).items():
+        target = resolve_target(node["_target_"], f"callbacks.{name}")
+        fits = isinstance(target, type) and issubclass(target, (ForMany, Narration))
+        if not fits and dict(node) != CHECKPOINTS:
+            return f"callbacks.{name} is for runs alone"
+    loggers = [node["_target_"] for node in (config.get("logger") or {}).values()]
+    if loggers != ["neuronlab.records.RunLogger"]:
+        return "it has other loggers than logger=tensorboard or logger=csv"
+    optimizer = config["optimizer"]
+    name = optimizer["_target_"].removeprefix("torch.optim.")
+    if rule_of(optimizer) is None and name not in ELEMENTWISE:
+        return f"{name} does not treat every weight alone"
+    return why_not_stacked(learner)
+
+
+def why_not_stacked(learner: Learner) -> str | None:
+    """Why a network cannot be stacked, found by trying it with two of its kind; None if it can."""
+    from neuronlab.learners import Evaluate
+
+    if any(True for _ in learner.net.buffers()):
+        return "its network keeps more than weights (buffers)"
+    features = len(learner.hparams["features"])
+    weights = {
+        f"net.{name}": torch.zeros(2, *weight.shape)
+        for name, weight in learner.net.named_parameters()
+    }
+    outputs = learner.hparams["out_features"]
+    whole = learner.hparams["task"] == "multiclass"
+    y = torch.zeros(2, 2, dtype=torch.long) if whole else torch.zeros(2, 2, outputs)
+    evaluate_one = Evaluate(learner.net, learner.loss)
+
+    def one(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return torch.func.functional_call(evaluate_one, weights, (x, y))[0]  # type: ignore[no-any-return]
+
+    try:
+        torch.vmap(one)(weights, torch.zeros(2, 2, features), y)
+    except Exception as error:
+        return f"its network cannot be stacked ({' '.join(str(error).split())[:80]})"
+    return None
+
+
+# Rows of activations of one step that stay in a processor's cache, in bytes; and the share of a
+# machine's free memory that a cohort may take.
+CACHE_BYTES, MEMORY_SHARE = 32 * 2**20, 0.25
+
+
+def most_members(learner: Learner, batch_size: int, rows: int, device: torch.device) -> int:
+    """How many members train at once where the configuration doesn't say.
+
+    A member needs, in numbers of the run's precision: its weights P four times (weight, gradient,
+    two averages of Adam), its rows n·(D + K), and the activations of a step, three times (value,
+    gradient, and what the backward pass keeps) the B·(D + ΣH + K) that its layers give.
+
+        members = min(cache / step, share · free memory / (weights + rows + evaluation))
+
+    On a CPU the activations of a step should stay in the cache, which is worth a factor of two;
+    a GPU has no use for the first bound, only for the second.
+
+    Args:
+        learner: Any member's learner.
+        batch_size: B, rows of a training step.
+        rows: n, rows of the whole table.
+        device: Where it trains.
+
+    Returns:
+        At least 2.
+    """
+    features, outputs = len(learner.hparams["features"]), learner.hparams["out_features"]
+    size = learner.scaling.input_mean.element_size()
+    parameters = sum(weight.numel() for weight in learner.net.parameters())
+    width = features + sum(w.shape[0] for w in learner.net.parameters() if w.dim() > 1)
+    step = 3 * batch_size * (width + outputs) * size
+    kept = (4 * parameters + rows * (features + outputs) + 2 * rows * (width + outputs)) * size
+    fits = int(MEMORY_SHARE * free_memory(device) / (kept + step))
+    if device.type == "cpu":
+        fits = min(fits, CACHE_BYTES // step)
+    return max(2, fits)
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that are free on a device."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def in_chunks(members: Sequence[T], most: int) -> list[Sequence[T]]:
+    """Cuts a cohort into chunks of nearly equal size, none larger than `most`."""
+    count = math.ceil(len(members) / most)
+    edges = [round(index * len(members) / count) for index in range(count + 1)]
+    return [members[low:high] for low, high in pairwise(edges)]

@@ -1,0 +1,149 @@
+"""Every member of a population against the same run alone: the same files with the same numbers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import compose_run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from hydra_plugins.neuronlab_population import Job
+from neuronlab.hparams import Chosen
+from neuronlab.population import make_plan, train_many
+from neuronlab.records import CHECKPOINT, read_metrics, read_status
+from neuronlab.solo import train_one
+
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
+ACTIVATIONS = ("relu", "silu", "tanh", "sigmoid")
+LOSSES = {"mse": "sine", "mae": "houses", "bce": "circle", "cross_entropy": "blobs"}
+BATCHES = {"full": "null", "ragged": "13"}
+DATA = {"shared": ["data.seed=7"], "per seed": []}
+
+# 40 rows to train on: 13 + 13 + 13 + 1 in a ragged epoch. Rates at which nothing diverges.
+BASE = ["trainer=cpu", "callbacks=sweep", "model.hidden=[5,3]", "data.rows=50", "data.noise=0.1"]
+RATES = {"adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "adagrad": 0.01}
+
+
+def job(folder: Path, overrides: Sequence[str]) -> Job:
+    config, chosen = compose_run(*overrides)
+    return Job(0, tuple(chosen.overrides), chosen.options, config, folder)
+
+
+def alone(job: Job, folder: Path) -> Path:
+    train_one(job.config, folder, Chosen(job.options, job.overrides), tells=False)
+    return folder
+
+
+def assert_same_run(member: Path, alone: Path, tolerance: float) -> None:
+    """The same files, columns, tags and keys, and numbers within a relative tolerance."""
+    ours, theirs = (read_metrics(folder / "metrics.csv") for folder in (member, alone))
+    assert [list(row) for row in ours] == [list(row) for row in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        assert one == pytest.approx(other, rel=tolerance, abs=tolerance, nan_ok=True)
+    names = [sorted(p.name.partition("tfevents")[0] for p in f.rglob("*")) for f in (member, alone)]
+    assert names[0] == names[1]
+    status, expected = read_status(member), read_status(alone)
+    assert status is not None
+    assert expected is not None
+    for key in ("state", "diverged_at_step", "error", "config_hash"):
+        assert status[key] == expected[key], key
+    assert status.keys() == expected.keys()
+    assert list(status["metrics"]) == list(expected["metrics"])
+    for tag, value in expected["metrics"].items():
+        assert status["metrics"][tag] == pytest.approx(value, rel=tolerance, abs=tolerance), tag
+
+
+def assert_same_events(member: Path, alone: Path) -> None:
+    ours, theirs = (EventAccumulator(str(folder)).Reload() for folder in (member, alone))
+    assert ours.Tags() == theirs.Tags()
+    for tag in theirs.Tags()["scalars"]:
+        assert [p.step for p in ours.Scalars(tag)] == [p.step for p in theirs.Scalars(tag)], tag
+    for tag in theirs.Tags()["histograms"]:
+        pairs = zip(ours.Histograms(tag), theirs.Histograms(tag), strict=True)
+        for one, other in pairs:
+            assert one.step == other.step
+            assert one.histogram_value.num == other.histogram_value.num
+            near = pytest.approx(other.histogram_value.sum, rel=1e-3, abs=1e-4)
+            assert one.histogram_value.sum == near
+
+
+def assert_same_checkpoint(member: Path, alone: Path, tolerance: float) -> None:
+    ours, theirs = (torch.load(f / CHECKPOINT, weights_only=True) for f in (member, alone))
+    assert ours.keys() == theirs.keys()
+    assert ours["hyper_parameters"] == theirs["hyper_parameters"]
+    for key in ("epoch", "global_step", "loops", "lr_schedulers", "hparams_name"):
+        assert ours[key] == theirs[key], key
+    assert ours["metrics_row"].keys() == theirs["metrics_row"].keys()
+    (one,), (other,) = ours["optimizer_states"], theirs["optimizer_states"]
+    assert one["param_groups"] == other["param_groups"]
+    flat = [
+        {("net", name): tensor for name, tensor in checkpoint["state_dict"].items()}
+        | {
+            (index, name): tensor
+            for index, state in checkpoint["optimizer_states"][0]["state"].items()
+            for name, tensor in state.items()
+        }
+        for checkpoint in (ours, theirs)
+    ]
+    assert flat[0].keys() == flat[1].keys()
+    for name, tensor in flat[1].items():
+        assert flat[0][name].dtype == tensor.dtype, name
+        torch.testing.assert_close(flat[0][name], tensor, rtol=tolerance, atol=tolerance)
+
+
+def table_row(
+    folder: Path, activation: str, loss: str, batch: str, data: str, steps: int, precision: int
+) -> None:
+    """One population per optimizer, each member's run compared with the same run alone."""
+    epochs = steps if batch == "full" else steps // 4
+    shared = [
+        *(f"activation={activation}", f"data={LOSSES[loss]}", f"loss={loss}", *DATA[data], *BASE),
+        f"data.batch_size={BATCHES[batch]}",
+        *(f"trainer.max_epochs={epochs}", f"trainer.precision={precision}"),
+        *(f"trainer.check_val_every_n_epoch={max(1, epochs // 10)}", "~callbacks.histograms"),
+    ]
+    shared = [o for o in shared if not (loss == "mae" and o.startswith("data.noise"))]
+    jobs = []
+    for optimizer in OPTIMIZERS:
+        rate = RATES.get(optimizer, 0.05)
+        chosen = [f"optimizer={optimizer}", *shared, f"optimizer.lr={rate}"]
+        first = job(folder / "members" / f"{optimizer} 0", chosen)
+        config = copy.deepcopy(first.config)  # composing takes longer than training
+        config["seed"] = config["data"]["order_seed"] = 1
+        config["data"]["seed"] = 7 if data == "shared" else 1
+        config["optimizer"]["lr"] = rate / 2
+        other = folder / "members" / f"{optimizer} 1"
+        jobs += [first, replace(first, config=config, folder=other)]
+    plan = make_plan(jobs)
+    assert (len(plan.cohorts), len(plan.alone)) == (len(OPTIMIZERS), 0)
+    train_many(jobs)
+    tolerance = 1e-9 if precision == 64 else 1e-4
+    for each in jobs[:: 2 if steps < 500 else 1]:
+        by_itself = alone(each, folder / "alone" / each.folder.name)
+        assert_same_run(each.folder, by_itself, tolerance)
+        assert_same_checkpoint(each.folder, by_itself, 10 * tolerance)
+
+
+ROWS = list(product(ACTIVATIONS, LOSSES, BATCHES, DATA))
+
+
+@pytest.mark.parametrize(("activation", "loss", "batch", "data"), ROWS)
+def test_a_member_is_a_run(
+    activation: str, loss: str, batch: str, data: str, tmp_path: Path
+) -> None:
+    table_row(tmp_path, activation, loss, batch, data, steps=8, precision=64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", [64, 32])
+@pytest.mark.parametrize(("activation", "loss", "batch", "data"), ROWS)
+def test_a_member_is_a_run_over_500_steps(
+    activation: str, loss: str, batch: str, data: str, precision: int, tmp_path: Path
+) -> None:
+    table_row(tmp_path, activation, loss, batch, data, steps=500, precision=precision)
