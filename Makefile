@@ -20,8 +20,10 @@ $(STAMP): pyproject.toml constraints.txt
 train: $(STAMP) ## one run: conf/train.yaml, with ARGS as overrides
 	$(BIN)/python src/train.py $(ARGS)
 
-sweep: $(STAMP) ## many runs: activations by learning rates, with ARGS as overrides
-	$(BIN)/python src/train.py --multirun activation=relu,silu optimizer.lr=0.03,0.1,0.3 $(ARGS)
+SWEEP := activation=relu,silu optimizer=sgd,adam optimizer.lr=0.01,0.03,0.1,0.3,1.0 'seed=range(0,10)'
+
+sweep: $(STAMP) ## 200 runs at once, or with ARGS others: make sweep ARGS="experiment=optimizers"
+	$(BIN)/python src/train.py --multirun $(if $(findstring experiment=,$(ARGS)),,$(SWEEP)) $(ARGS)
 
 tensorboard: $(STAMP) ## curves and histograms of all runs, on http://localhost:6006
 	$(BIN)/tensorboard --logdir outputs $(ARGS)
@@ -42,7 +44,8 @@ format: $(STAMP) ## format the code
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## benchmarks, as ratios measured side by side
-	$(BIN)/python bench/startup.py $(ARGS)
+	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/population.py $(ARGS)
 
 pictures: $(STAMP) ## take the README's pictures again (needs Chromium)
 	$(BIN)/python -m pytest tests/test_tensorboard.py --pictures docs

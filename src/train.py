@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from neuronlab.cli import CONF, command_line, past_hydra
 from neuronlab.configs import plain
-from neuronlab.folders import register_resolvers
+from neuronlab.resolvers import register_resolvers
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")
@@ -20,10 +20,10 @@ def main(config: DictConfig) -> float:
     with past_hydra():
         # torch and Lightning come in here, once the command is known to be one
         from neuronlab.hparams import Chosen
-        from neuronlab.solo import train_once, train_one
+        from neuronlab.solo import train_job, train_one
 
         chosen = Chosen(job.runtime.choices, list(job.overrides.task))
-        train = train_once if job.mode == RunMode.MULTIRUN else train_one
+        train = train_job if job.mode == RunMode.MULTIRUN else train_one
         return train(plain(config), Path(job.runtime.output_dir), chosen)
 
 

@@ -11,9 +11,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from hydra_plugins.neuronlab_population import Job
 from neuronlab.configs import plain
-from neuronlab.folders import register_resolvers
 from neuronlab.hparams import Chosen
+from neuronlab.resolvers import register_resolvers
 from neuronlab.solo import train_one
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,18 @@ def compose_run(*overrides: str) -> tuple[Config, Chosen]:
     options = OmegaConf.to_container(config.hydra.runtime.choices)
     assert isinstance(options, dict)
     return plain(config), Chosen(options, overrides)
+
+
+def make_job(folder: Path, *overrides: str) -> Job:
+    """A job of a sweep, as a launcher would compose it."""
+    config, chosen = compose_run("trainer=cpu", "callbacks=sweep", *overrides)
+    return Job(0, tuple(chosen.overrides), chosen.options, config, folder)
+
+
+def alone(job: Job, folder: Path) -> Path:
+    """Trains a job as a run alone; returns its folder."""
+    train_one(job.config, folder, Chosen(job.options, job.overrides), tells=False)
+    return folder
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

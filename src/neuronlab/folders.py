@@ -8,26 +8,10 @@ import re
 import sys
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 NAME_BYTES = 200  # file systems allow 255, and tools put suffixes behind
 # Separators of paths, what Windows forbids, control characters; no name begins or ends with a dot
 # or a space.
 UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]|^[. ]+|[. ]+$')
-
-
-def register_resolvers() -> None:
-    """Makes the functions that `conf/` uses known to OmegaConf.
-
-    `${run_folder:ckpt_path,otherwise}`, `${run_name:overrides}`, `${or:value,otherwise}`, and
-    `${once:value}`, which the jobs of a sweep take over from the sweep, as they do `${now:…}`.
-    """
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
-    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
-    OmegaConf.register_new_resolver("once", lambda value: value, replace=True, use_cache=True)
-    OmegaConf.register_new_resolver(
-        "or", lambda value, otherwise: otherwise if value is None else value, replace=True
-    )
 
 
 def run_folder(ckpt_path: str | None, otherwise: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,21 @@ from neuronlab.build import build, build_data
 from neuronlab.callbacks import ForMany, diverged_at
 from neuronlab.checkpoints import MemberCheckpoints, MemberFiles
 from neuronlab.cohorts import cohort_key, in_chunks, most_members, why_alone
-from neuronlab.errors import RunFailedError
+from neuronlab.data import DataModule
 from neuronlab.hparams import Chosen
 from neuronlab.learner import Learner, net_maker
 from neuronlab.learners import Member, Population
 from neuronlab.metrics import metric_names
 from neuronlab.progress import SweepProgress
 from neuronlab.records import OVER, Record, RecordsLogger, State, read_status
-from neuronlab.solo import finished, make_callbacks, make_trainer, objective, train_one
+from neuronlab.solo import (
+    finished,
+    make_callbacks,
+    make_trainer,
+    objective,
+    record_failure,
+    train_job,
+)
 from neuronlab.stack import StackedData
 from neuronlab.terminal import console
 
@@ -36,11 +45,11 @@ class Plan:
     """Which jobs train together.
 
     Attributes:
-        cohorts: Jobs that train as one population, with the learner of the first.
+        cohorts: Jobs that train as one population, with what the first of them is built of.
         alone: Jobs that cannot, each with the reason.
     """
 
-    cohorts: list[tuple[Learner, list[Job]]] = field(default_factory=list)
+    cohorts: list[tuple[DataModule, Learner, list[Job]]] = field(default_factory=list)
     alone: list[tuple[Job, str]] = field(default_factory=list)
 
 
@@ -63,13 +72,19 @@ def train_many(jobs: Sequence[Job], max_members: int | None = None) -> list[Resu
     results: dict[Path, Result] = {f: objective(s) for f, s in done.items() if s is not None}
     # Two jobs with one folder are one run: what overrides name is all that they can differ in.
     todo = list({job.folder: job for job in jobs if job.folder not in results}.values())
+    if len(todo) < len(done):
+        console.print(
+            f"{len(done) - len(todo)} of {len(done)} runs are complete: not trained again"
+        )
+    if not todo:
+        return [results[job.folder] for job in jobs]
     plan = make_plan(todo)
-    _announce(len(done), todo, plan)
+    _announce(todo, plan)
     work = sum(job.config["trainer"].get("max_epochs") or 1 for job in todo)
     with SweepProgress(work) as progress:
-        for index, (learner, cohort) in enumerate(plan.cohorts, start=1):
+        for index, (data, learner, cohort) in enumerate(plan.cohorts, start=1):
             progress.name = f"cohort {index} of {len(plan.cohorts)}"
-            results |= _train_cohort(learner, cohort, max_members, progress)
+            results |= _train_cohort(data, learner, cohort, max_members, progress)
         for index, (job, _) in enumerate(plan.alone, start=1):
             progress.name = f"alone {index} of {len(plan.alone)}"
             results[job.folder] = _train_alone(job, progress)
@@ -83,19 +98,23 @@ def make_plan(jobs: Sequence[Job]) -> Plan:
     for job in jobs:
         together.setdefault(cohort_key(job.config), []).append(job)
     for cohort in together.values():
-        _, learner = build(cohort[0].config)
-        reason = why_alone(cohort[0].config, learner)
-        if reason is None:
-            plan.cohorts.append((learner, cohort))
-        else:
-            plan.alone += [(job, reason) for job in cohort]
+        while cohort:
+            try:
+                data, learner = build(cohort[0].config)
+            except Exception as error:  # alone it fails alone
+                plan.alone.append((cohort.pop(0), f"{type(error).__name__}: {error}"))
+                continue
+            reason = why_alone(cohort[0].config, learner)
+            if reason is None:
+                plan.cohorts.append((data, learner, cohort))
+            else:
+                plan.alone += [(job, reason) for job in cohort]
+            break
     return plan
 
 
-def _announce(total: int, todo: Sequence[Job], plan: Plan) -> None:
+def _announce(todo: Sequence[Job], plan: Plan) -> None:
     """Says what is about to be trained, and why what trains alone does."""
-    if len(todo) < total:
-        console.print(f"{total - len(todo)} of {total} runs are complete: not trained again")
     before = [read_status(job.folder) for job in todo]
     changed = sum(status is not None and status["state"] in OVER for status in before)
     if changed:
@@ -107,12 +126,14 @@ def _announce(total: int, todo: Sequence[Job], plan: Plan) -> None:
 
 
 def _train_cohort(
-    template: Learner, jobs: Sequence[Job], max_members: int | None, progress: SweepProgress
+    data: DataModule,
+    template: Learner,
+    jobs: Sequence[Job],
+    max_members: int | None,
+    progress: SweepProgress,
 ) -> dict[Path, Result]:
     """Trains a cohort in chunks that fit."""
-    config = jobs[0].config
-    device = make_trainer(config, Path.cwd(), []).strategy.root_device
-    data = build_data(config["data"])
+    device = make_trainer(jobs[0].config, Path.cwd(), []).strategy.root_device
     most = max_members or most_members(template, data.order.batch_size, len(data.table.x), device)
     results: dict[Path, Result] = {}
     for chunk in in_chunks(jobs, most):
@@ -141,16 +162,9 @@ def _members(
             net = make(job.config["seed"])
             weights = {name: weight.detach() for name, weight in net.named_parameters()}
         except Exception as error:
-            results[job.folder] = _failed(job, error)
+            results[job.folder] = record_failure(job.config, job.folder, _chosen(job), error)
         else:
             yield job, Member(job.config, data, weights)
-
-
-def _failed(job: Job, error: Exception) -> Exception:
-    """Records a run that raised before it had a record."""
-    record = Record(job.folder, tensorboard=False)
-    record.finish("failed", job.config, _chosen(job), error=f"{type(error).__name__}: {error}")
-    return error
 
 
 def _chosen(job: Job) -> Chosen:
@@ -208,11 +222,11 @@ def _fit(
         plugins=[MemberFiles(population)],
     )
     trainer.loggers = [RecordsLogger(folder, records, float(logger["flush_seconds"]))]
-    device = trainer.strategy.root_device
-    data = StackedData([member.data for member in stacked], device)
+    data = StackedData([member.data for member in stacked], trainer.strategy.root_device)
     try:
-        trainer.fit(population, datamodule=data)
-        trainer.test(population, datamodule=data, verbose=False)
+        with _one_thread():
+            trainer.fit(population, datamodule=data)
+            trainer.test(population, datamodule=data, verbose=False)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from stop
     diverged = diverged_at(trainer)
@@ -224,6 +238,22 @@ def _fit(
         record.finish(state, job.config, _chosen(job), step=step, seconds=seconds)
         results[job.folder] = objective({"state": state, "metrics": record.metrics})
     return results
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keeps torch to one thread, unless the user has said how many.
+
+    The operations of a population are many and short. Shared between threads they take more time
+    of the processor, and on a machine that has other things to do each waits for the last thread.
+    """
+    threads = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _callbacks(config: Mapping[str, Any], template: Learner) -> list[Callback]:
@@ -240,10 +270,8 @@ def _train_alone(job: Job, progress: SweepProgress) -> Result:
     job.save()
     trainer = {**job.config["trainer"], "enable_progress_bar": False}
     try:
-        return train_one({**job.config, "trainer": trainer}, job.folder, _chosen(job), tells=False)
-    except RunFailedError as error:  # its record says so
+        return train_job({**job.config, "trainer": trainer}, job.folder, _chosen(job), tells=False)
+    except Exception as error:  # the record says so
         return error
-    except Exception as error:
-        return _failed(job, error)
     finally:
         progress.advance(job.config["trainer"].get("max_epochs") or 1)

@@ -149,9 +149,9 @@ class Record:
         path = self.folder / "metrics.csv"
         found = dict.fromkeys([*self._columns, *(key for row in self._rows for key in row)])
         columns = sorted(found, key=_place)
-        if columns == self._columns:
+        if columns == self._columns or not path.exists():
             with path.open("a", newline="") as file:
-                file.write(csv_lines(self._rows, columns, header=False))
+                file.write(csv_lines(self._rows, columns, header=not self._columns))
         else:  # a metric that first appears now gets its column; earlier rows leave it empty
             earlier = read_metrics(path) if self._columns else []
             replace(path, csv_lines([*earlier, *self._rows], columns, header=True))
@@ -191,6 +191,7 @@ class RecordsLogger(Logger):
         require(flush_seconds >= 0, "flush_seconds", flush_seconds, "a number ≥ 0")
         self.folder, self.records, self.flush_seconds = folder, records, flush_seconds
         self._flushed = time.monotonic()
+        self._took = 0.0  # seconds of the newest flush
 
     @property
     def name(self) -> str:
@@ -215,14 +216,17 @@ class RecordsLogger(Logger):
 
     def save(self) -> None:
         """Brings the files up to date, every few seconds; Lightning calls it at each logging."""
-        if time.monotonic() - self._flushed >= self.flush_seconds:
+        # Thousands of files take a while: no more than a fiftieth of the time goes into it.
+        if time.monotonic() - self._flushed >= max(self.flush_seconds, 50 * self._took):
             self.flush()
 
     def flush(self) -> None:
         """Brings the files up to date now."""
+        started = time.monotonic()
         for record in self.records:
             record.flush()
         self._flushed = time.monotonic()
+        self._took = self._flushed - started
 
 
 class RunLogger(RecordsLogger):

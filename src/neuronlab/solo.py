@@ -22,7 +22,7 @@ from neuronlab.data import DataModule
 from neuronlab.errors import ConfigError, RunFailedError, show
 from neuronlab.hparams import Chosen
 from neuronlab.learner import ROW, Learner, load_checkpoint
-from neuronlab.records import CHECKPOINT, OVER, Row, RunLogger, State, read_status
+from neuronlab.records import CHECKPOINT, OVER, Record, Row, RunLogger, State, read_status
 from neuronlab.summary import print_start, print_summary
 from neuronlab.terminal import console
 
@@ -86,10 +86,32 @@ def train_one(
     return objective({"state": state, "metrics": record.metrics})
 
 
-def train_once(config: Mapping[str, Any], folder: Path, chosen: Chosen) -> float:
-    """As `train_one`, but a run that is complete with an equal configuration stays as it is."""
+def train_job(
+    config: Mapping[str, Any], folder: Path, chosen: Chosen, *, tells: bool = True
+) -> float:
+    """Trains one job of a sweep alone: see `train_one`.
+
+    What is complete with an equal configuration stays as it is, and whatever is raised is
+    recorded, since a sweep goes on without its failed runs.
+    """
     status = finished(config, folder)
-    return train_one(config, folder, chosen) if status is None else objective(status)
+    if status is not None:
+        return objective(status)
+    try:
+        return train_one(config, folder, chosen, tells=tells)
+    except RunFailedError:
+        raise
+    except Exception as error:
+        raise record_failure(config, folder, chosen, error) from error
+
+
+def record_failure(
+    config: Mapping[str, Any], folder: Path, chosen: Chosen, error: Exception
+) -> RunFailedError:
+    """Records a run that raised before it had a record; returns what to raise in its place."""
+    record = Record(folder, tensorboard=False)
+    record.finish("failed", config, chosen, error=f"{type(error).__name__}: {error}")
+    return RunFailedError(f"{folder}: {error}")
 
 
 def finished(config: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:

@@ -8,10 +8,12 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from rich.table import Table
 
 from hydra_plugins.neuronlab_population import Job
 from neuronlab.build import build
@@ -20,13 +22,15 @@ from neuronlab.cohorts import cohort_key
 from neuronlab.configs import flatten
 from neuronlab.errors import ConfigError, SweepFailedError
 from neuronlab.folders import program, short
-from neuronlab.records import csv_lines, read_status, replace
+from neuronlab.records import OVER, csv_lines, read_status, replace
 from neuronlab.solo import prepare
 from neuronlab.terminal import console, number, table
 
 SEEDS = ("seed", "data.seed", "data.order_seed")  # what repeats a setting without changing it
+TASKS = ("data", "loss")  # whose losses cannot be compared
 BEST = 10  # settings that the closing table shows
 RESULTS = "results.csv"
+Setting = tuple[tuple[str, str], ...]  # swept keys with their values
 
 
 def check_jobs(jobs: Sequence[Job]) -> list[tuple[Job, Exception]]:
@@ -66,6 +70,8 @@ def _refusal(job: Job, found: dict[str, ConfigError | None]) -> ConfigError | No
             prepare(job.config, job.folder)
     except ConfigError as error:
         return error
+    except Exception:  # a run that raises has failed, which is no reason to refuse the others
+        return None
     return None
 
 
@@ -185,26 +191,11 @@ def write_results(outcomes: Sequence[Outcome], folder: Path) -> None:
 
 def print_closing(outcomes: Sequence[Outcome], folder: Path, seconds: float) -> None:
     """Prints the best settings, how many runs ended how, and where all is."""
-    settings: dict[tuple[tuple[str, str], ...], list[Outcome]] = {}
-    for outcome in outcomes:
-        if outcome.state in ("completed", "diverged"):
-            key = tuple((k, v) for k, v in outcome.swept.items() if k not in SEEDS)
-            settings.setdefault(key, []).append(outcome)
-    ranked = sorted(settings.items(), key=lambda item: _mean(item[1]))
-    if ranked:
-        names = [name for name, _ in ranked[0][0]]
-        shown = f"best {BEST} of {len(ranked)} settings" if len(ranked) > BEST else "settings"
-        made = table(f"{shown} by mean val/loss of the last epoch", "", *names)
-        for column in ("val/loss", "± sd", "runs", "diverged"):
-            made.add_column(column, justify="right")
-        for rank, (key, runs) in enumerate(ranked[:BEST], start=1):
-            losses = _losses(runs)
-            spread = number(statistics.stdev(losses)) if len(losses) > 1 else ""
-            diverged = sum(run.state == "diverged" for run in runs)
-            mean = number(statistics.fmean(losses)) if losses else "–"
-            values = [value for _, value in key]
-            made.add_row(str(rank), *values, mean, spread, str(len(runs)), str(diverged or ""))
-        console.print(made)
+    over = [outcome for outcome in outcomes if outcome.state in OVER]
+    for task, runs in _grouped(over, lambda key: key in TASKS).items():
+        settings = _grouped(runs, lambda key: key not in (*TASKS, *SEEDS))
+        where = "".join(f", {key}={value}" for key, value in task)
+        console.print(settings_table(settings, where))
     states = ("completed", "diverged", "failed", "unfinished")
     counts = {state: sum(o.state == state for o in outcomes) for state in states}
     skipped = sum(outcome.skipped for outcome in outcomes)
@@ -218,6 +209,40 @@ def print_closing(outcomes: Sequence[Outcome], folder: Path, seconds: float) -> 
     console.print(f"folder       {place}", soft_wrap=True, markup=False)
     console.print(f"results      {Path(place) / RESULTS}", soft_wrap=True, markup=False)
     console.print(f"TensorBoard  {command}", soft_wrap=True, markup=False)
+
+
+def settings_table(settings: Mapping[Setting, Sequence[Outcome]], where: str) -> Table:
+    """The best settings, by mean `val/loss` of the last epoch over seeds.
+
+    Args:
+        settings: The runs of each setting.
+        where: What they have in common, for the title.
+    """
+    ranked = sorted(settings.items(), key=lambda item: _mean(item[1]))
+    shown = f"best {BEST} of {len(ranked)} settings" if len(ranked) > BEST else "settings"
+    names = [name for name, _ in ranked[0][0]]
+    made = table(f"{shown} by mean val/loss of the last epoch{where}", "", *names)
+    for column in ("val/loss", "± sd", "runs", "diverged"):
+        made.add_column(column, justify="right")
+    for rank, (setting, runs) in enumerate(ranked[:BEST], start=1):
+        losses = _losses(runs)
+        mean = number(statistics.fmean(losses)) if losses else "–"
+        spread = number(statistics.stdev(losses)) if len(losses) > 1 else ""
+        diverged = sum(run.state == "diverged" for run in runs)
+        values = [value for _, value in setting]
+        made.add_row(str(rank), *values, mean, spread, str(len(runs)), str(diverged or ""))
+    return made
+
+
+def _grouped(
+    outcomes: Sequence[Outcome], belongs: Callable[[str], bool]
+) -> dict[Setting, list[Outcome]]:
+    """Runs by their values of those swept keys that belong."""
+    groups: dict[Setting, list[Outcome]] = {}
+    for outcome in outcomes:
+        setting = tuple((key, v) for key, v in outcome.swept.items() if belongs(key))
+        groups.setdefault(setting, []).append(outcome)
+    return groups
 
 
 def _losses(runs: Sequence[Outcome]) -> list[float]:

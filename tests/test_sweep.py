@@ -1,0 +1,241 @@
+"""Whole sweeps through the command line: what they refuse, leave, count, and say."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT
+from hydra.core.global_hydra import GlobalHydra
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import train as train_script
+from neuronlab import datasets
+from neuronlab.cli import command_line
+from neuronlab.datasets import Table, make_students
+from neuronlab.records import read_metrics, read_status
+
+SMALL = ("trainer=cpu", "data.rows=50", "data.batch_size=15", "trainer.max_epochs=3")
+Sweep = Callable[..., int]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """Runs a sweep in this process, into `sweep` below a folder; returns the exit status."""
+
+    def run(*overrides: str, name: str = "sweep") -> int:
+        monkeypatch.chdir(tmp_path)
+        arguments = ["src/train.py", "-m", *SMALL, *overrides, f"hydra.sweep.dir={name}"]
+        monkeypatch.setattr(sys, "argv", arguments)
+        GlobalHydra.instance().clear()
+        return command_line(train_script.main, "train")
+
+    return run
+
+
+def results(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def runs(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob("*/status.json"))
+
+
+def test_what_a_sweep_leaves(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("activation=relu,silu", "seed=0,1", "optimizer.lr=0.1,0.01") == 0
+    said = capsys.readouterr().out
+    assert "8 runs → 2 cohorts + 0 solo" in said
+    assert "8 completed, 0 diverged, 0 failed, 0 skipped" in said
+    assert "tensorboard --logdir sweep" in said
+    folder = tmp_path / "sweep"
+    assert (folder / "multirun.yaml").exists()
+    rows = results(folder)
+    assert len(rows) == 8
+    assert list(rows[0])[:6] == [
+        "run",
+        "activation",
+        "seed",
+        "optimizer.lr",
+        "state",
+        *["diverged_at_step"],
+    ]
+    for row in rows:
+        run = folder / row["run"]
+        assert f"activation={row['activation']}" in row["run"]
+        status = read_status(run)
+        assert status is not None
+        assert float(row["val/loss"]) == status["metrics"]["val/loss"]
+        assert float(row["test/loss"]) == status["metrics"]["test/loss"]
+        last = read_metrics(run / "metrics.csv")[-1]
+        assert float(row["val/loss"]) == last["val/loss"]  # the last epoch, not the best
+        tags = EventAccumulator(str(run)).Reload().Tags()["scalars"]
+        assert {"train/loss", "val/loss", "test/loss"} <= set(tags)
+        assert (run / "checkpoints" / "last.ckpt").exists()
+        assert {p.name for p in (run / ".hydra").iterdir()} == {
+            *("config.yaml", "hydra.yaml", "overrides.yaml")
+        }
+
+
+def test_both_launchers_leave_the_same(sweep: Sweep, tmp_path: Path) -> None:
+    grid = ("optimizer=sgd,adam", "seed=0,1", "trainer.precision=64")
+    assert sweep(*grid, name="together") == 0
+    assert sweep(*grid, "hydra/launcher=basic", name="one-by-one") == 0
+    ours, theirs = (results(tmp_path / name) for name in ("together", "one-by-one"))
+    assert [list(row) for row in ours] == [list(row) for row in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        for key, value in other.items():
+            near = (
+                value
+                if key in ("run", "optimizer", "state")
+                else pytest.approx(number(value), rel=1e-9)
+            )
+            assert (one[key] if isinstance(near, str) else number(one[key])) == near, key
+        files = [
+            sorted(
+                p.name.partition("tfevents")[0] for p in (tmp_path / name / one["run"]).rglob("*")
+            )
+            for name in ("together", "one-by-one")
+        ]
+        assert files[0] == files[1]
+        texts = [
+            (tmp_path / name / one["run"] / ".hydra" / "config.yaml").read_text()
+            for name in ("together", "one-by-one")
+        ]
+        assert texts[0] == texts[1]
+
+
+def number(text: str) -> float:
+    return float(text) if text else 0.0
+
+
+@pytest.mark.parametrize("launcher", ["together", "basic"])
+def test_the_same_command_again_trains_nothing(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str], launcher: str
+) -> None:
+    command = ("seed=0,1", f"hydra/launcher={launcher}")
+    assert sweep(*command) == 0
+    before = {run: (run / "status.json").stat().st_mtime_ns for run in runs(tmp_path / "sweep")}
+    table = (tmp_path / "sweep" / "results.csv").read_text()
+    assert sweep(*command) == 0
+    assert "2 completed, 0 diverged, 0 failed, 2 skipped" in capsys.readouterr().out
+    assert before == {run: (run / "status.json").stat().st_mtime_ns for run in before}
+    assert (tmp_path / "sweep" / "results.csv").read_text() == table
+
+
+@pytest.mark.parametrize("launcher", ["together", "basic"])
+def test_diverging_and_raising_jobs(
+    sweep: Sweep,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    launcher: str,
+) -> None:
+    @functools.wraps(make_students)
+    def touchy(generator: torch.Generator, rows: int = 50, noise: float = 0.5) -> Table:
+        if noise == 0.25 and built["rows"] > 0:  # builds when it is checked, raises when it trains
+            raise RuntimeError("no such students")
+        built["rows"] += noise == 0.25
+        return make_students(generator, rows, noise)
+
+    built = {"rows": 0}
+    assert sweep("seed=0,1", f"hydra/launcher={launcher}", name="without") == 0
+    monkeypatch.setattr(datasets, "make_students", touchy)
+    status = sweep(
+        *("seed=0,1", "optimizer.lr=0.1,1e6", "data.noise=0.5,0.25", "data.standardize=false"),
+        f"hydra/launcher={launcher}",
+        name="with",
+    )
+    caught = capsys.readouterr()
+    states = [row["state"] for row in results(tmp_path / "with")]
+    assert status == 1
+    assert states.count("failed") == 4
+    assert states.count("diverged") + states.count("completed") == 4
+    assert "4 failed" in caught.out
+    assert caught.err.startswith("failed: 4 of 8 runs failed, first ")
+    assert "no such students" in caught.err
+
+
+def test_others_are_as_without_the_bad_ones(sweep: Sweep, tmp_path: Path) -> None:
+    assert sweep("seed=0,1", "optimizer.lr=0.1", "data=sine", name="without") == 0
+    assert sweep("seed=0,1", "optimizer.lr=0.1,1e6", "data=sine", name="with") == 0
+    states = [row["state"] for row in results(tmp_path / "with")]
+    assert states == ["completed", "diverged"] * 2
+    for run in runs(tmp_path / "without"):
+        twin = tmp_path / "with" / run.name
+        assert (run / "metrics.csv").read_text() == (twin / "metrics.csv").read_text()
+
+
+def test_an_impossible_job_is_named_and_nothing_trains(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = sweep("seed=0,1", "optimizer.lr=0.1,-1", "data.batch_size=10,5000", "activation=relu")
+    lines = capsys.readouterr().err.splitlines()
+    assert status == 2
+    assert len(lines) == 2
+    assert lines[0].startswith("optimizer.lr=-1: must be a number above 0 (in 4 of 8 jobs, first:")
+    assert lines[1].startswith("data.batch_size=5000: must be 1 to 40")
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_later_batches_go_on_after_a_failure(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @functools.wraps(make_students)
+    def touchy(generator: torch.Generator, rows: int = 50, noise: float = 0.5) -> Table:
+        calls.append(noise)
+        if noise == 0.25 and calls.count(noise) > 1:
+            raise RuntimeError("no such students")
+        return make_students(generator, rows, noise)
+
+    calls: list[float] = []
+    monkeypatch.setattr(datasets, "make_students", touchy)
+    assert sweep("data.noise=0.25,0.5,0.75", "hydra.sweeper.max_batch_size=1") == 1
+    states = [row["state"] for row in results(tmp_path / "sweep")]
+    assert states == ["failed", "completed", "completed"]
+
+
+def test_a_stopped_sweep_says_how_to_go_on(tmp_path: Path) -> None:
+    arguments = [*SMALL, "seed=0,1", "trainer.max_epochs=100000", "hydra.sweep.dir=stopped"]
+    command = [sys.executable, str(ROOT / "src/train.py"), "-m", *arguments]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.glob("stopped/*/metrics.csv")):
+        assert running.poll() is None
+    running.send_signal(2)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
+    assert "2 unfinished" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("go on with:")]
+    assert "-m" in line.split()
+    assert line.endswith("hydra.sweep.dir=stopped")
+
+
+def test_the_closing_table_compares_what_can_be_compared(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("data=sine,students", "activation=relu,tanh", "seed=0,1") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "last epoch, data=sine" in said
+    assert "last epoch, data=students" in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(p.stem for p in ROOT.glob("conf/experiment/*.yaml") if "sweeper:" in p.read_text()),
+)
+def test_experiments_that_sweep(sweep: Sweep, tmp_path: Path, name: str) -> None:
+    """Every shipped sweep composes whole and is checked whole; of each, two seeds take an epoch."""
+    short = ["seed=0", "trainer.max_epochs=1", "++data.rows=100", "++data.batch_size=null"]
+    assert sweep(f"experiment={name}", *short) == 0
+    states = {row["state"] for row in results(tmp_path / "sweep")}
+    assert states <= {"completed", "diverged"}
