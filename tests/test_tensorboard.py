@@ -1,5 +1,6 @@
 """TensorBoard itself, in a real browser, shows what a run has recorded."""
 
+import json
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import make_job
+
+from neuronlab.population import train_many
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
@@ -80,18 +84,28 @@ def test_every_tab_shows_the_run(train: Callable[..., Path]) -> None:
         page.wait_for_selector("vaadin-grid >> text=val/loss")
 
 
-def test_the_readme_s_picture(train: Callable[..., Path], pictures: Path) -> None:
-    for activation in ("relu", "silu", "sigmoid"):
-        for optimizer in ("sgd", "adam"):
-            name = f"students/{activation}_{optimizer}"
-            folder = train(f"activation={activation}", f"optimizer={optimizer}", name=name)
-    with serving(folder.parents[1]) as address, browsing(1440, 640) as page:
+def test_a_sweep_and_the_readme_s_picture(tmp_path: Path, pictures: Path) -> None:
+    jobs = [
+        make_job(
+            tmp_path / f"sweep/activation={activation},optimizer={optimizer},seed={seed}", *given
+        )
+        for activation in ("relu", "silu")
+        for optimizer in ("sgd", "adam")
+        for seed in (0, 1, 2)
+        for given in [(f"activation={activation}", f"optimizer={optimizer}", f"seed={seed}")]
+    ]
+    train_many(jobs)
+    with serving(tmp_path) as address, browsing(1440, 640) as page:
+        with urllib.request.urlopen(f"{address}/data/runs") as answer:
+            assert set(json.load(answer)) == {f"sweep/{job.folder.name}" for job in jobs}
         wanted = "%5E(train%7Cval)%2Floss%7Cgradient_norm%2Flayer1.weight"
         page.goto(f"{address}/?tagFilter={wanted}#timeseries")
         page.click("button:has-text('Settings')")  # which closes them
         for tag in ("train/loss", "val/loss"):
             card = f"scalar-card:has-text('{tag}')"
-            page.wait_for_selector(f"{card} >> text=students/silu_adam")
+            page.wait_for_selector(f"{card} >> text={jobs[0].folder.name}")
         page.wait_for_timeout(2000)  # charts move into place
         page.screenshot(path=pictures / "tensorboard.png")
+        page.goto(f"{address}/#hparams")
+        page.wait_for_selector(f"vaadin-grid >> text={jobs[-1].folder.name}")
     assert (pictures / "tensorboard.png").read_bytes().startswith(b"\x89PNG")

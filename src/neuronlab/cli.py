@@ -120,6 +120,8 @@ def explain(
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         options = [option for option in error.options if not option.startswith("_")]
+        if (group, name) == ("hydra/sweeper", "optuna"):
+            return ("hydra/sweeper=optuna: is not installed; pip install '.[optuna]' brings it",)
         return (unknown(name, options, f"option of {group}", shown=f"{group}={name}"),)
     if isinstance(error, OSError):
         where = str(error.filename or "")

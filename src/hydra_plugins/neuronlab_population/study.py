@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,6 +98,8 @@ class StudySweeper(Sweeper):
             value = self.study[key]
             if not isinstance(value, int) or value < 1:  # Optuna's sweeper would never end
                 raise SweepError(f"hydra.sweeper.{key}={value}: must be a whole number ≥ 1")
+        # It would tell users of SQLAlchemy's next version; this Optuna has the one that suits it.
+        os.environ.setdefault("SQLALCHEMY_SILENCE_UBER_WARNING", "1")
         import optuna  # only now: it is optional, and takes a while
         from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
 
