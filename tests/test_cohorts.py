@@ -88,7 +88,7 @@ def test_chunks_are_even(most: int) -> None:
 def test_members_fit_the_cache() -> None:
     """A hundred rows through 4 → 16 → 8 → 1: 29 numbers a row and the output, three times."""
     _, learner = build(compose_run("trainer=cpu")[0])
-    bound = most_members(learner, 100, 1250, torch.device("cpu"))
+    bound = most_members(learner, 100, 1250, 4, torch.device("cpu"))
     assert bound == 32 * 2**20 // (3 * 100 * (4 + 16 + 8 + 1 + 1) * 4)
-    larger = most_members(learner, 10**9, 10**9, torch.device("cpu"))
+    larger = most_members(learner, 10**9, 10**9, 4, torch.device("cpu"))
     assert larger == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import math
 import types
 import typing
@@ -73,7 +74,8 @@ def check(config: Mapping[str, Any]) -> None:
     """
     problems = list(_root(config))
     if not problems:  # each step takes it that the one before found nothing
-        problems = [line for path, node in target_nodes(config) for line in _keys(node, path)]
+        nodes = [(json.dumps(node, default=str), path) for path, node in target_nodes(config)]
+        problems = [line for text, path in nodes for line in _keys(text, path)]
     if not problems:
         problems = list(_values(config))
     if problems:
@@ -168,7 +170,13 @@ def _root(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}.{name}={show(node)}: must be a mapping with a _target_"
 
 
-def _keys(node: Mapping[str, Any], path: str) -> Iterator[str]:
+@functools.lru_cache(maxsize=4096)  # the jobs of a sweep share most of their nodes
+def _keys(text: str, path: str) -> tuple[str, ...]:
+    """What is wrong with a node, given as JSON."""
+    return tuple(_key_problems(json.loads(text), path))
+
+
+def _key_problems(node: Mapping[str, Any], path: str) -> Iterator[str]:
     try:
         keys = allowed_keys(node, path)
     except ConfigError as error:

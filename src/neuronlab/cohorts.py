@@ -22,6 +22,7 @@ from neuronlab.callbacks import ForMany, Narration
 from neuronlab.checks import resolve_target
 from neuronlab.configs import flatten
 from neuronlab.learner import Learner
+from neuronlab.learners import Evaluate
 from neuronlab.optimizers import rule_of
 
 T = TypeVar("T")
@@ -106,8 +107,6 @@ def why_alone(config: Mapping[str, Any], learner: Learner) -> str | None:
 
 def why_not_stacked(learner: Learner) -> str | None:
     """Why a network cannot be stacked, found by trying it with two of its kind; None if it can."""
-    from neuronlab.learners import Evaluate
-
     if any(True for _ in learner.net.buffers()):
         return "its network keeps more than weights (buffers)"
     features = len(learner.hparams["features"])
@@ -130,49 +129,52 @@ def why_not_stacked(learner: Learner) -> str | None:
     return None
 
 
-# Rows of activations of one step that stay in a processor's cache, in bytes; and the share of a
-# machine's free memory that a cohort may take.
+# Activations of one step that a processor's last cache still holds, in bytes; and the share of all
+# memory that a stack may take: of all, not of what is free, so that a command always does the same.
 CACHE_BYTES, MEMORY_SHARE = 32 * 2**20, 0.25
 
 
-def most_members(learner: Learner, batch_size: int, rows: int, device: torch.device) -> int:
+def most_members(
+    learner: Learner, batch_size: int, rows: int, size: int, device: torch.device
+) -> int:
     """How many members train at once where the configuration doesn't say.
 
     A member needs, in numbers of the run's precision: its weights P four times (weight, gradient,
     two averages of Adam), its rows n·(D + K), and the activations of a step, three times (value,
     gradient, and what the backward pass keeps) the B·(D + ΣH + K) that its layers give.
 
-        members = min(cache / step, share · free memory / (weights + rows + evaluation))
+        members = min(cache / step, share · memory / (step + weights + rows + evaluation))
 
-    On a CPU the activations of a step should stay in the cache, which is worth a factor of two;
-    a GPU has no use for the first bound, only for the second.
+    The first bound is for CPUs alone. Where the estimate is too high, `train_many` tries halves.
 
     Args:
         learner: Any member's learner.
         batch_size: B, rows of a training step.
         rows: n, rows of the whole table.
+        size: Bytes of a number in the run's precision.
         device: Where it trains.
 
     Returns:
         At least 2.
     """
     features, outputs = len(learner.hparams["features"]), learner.hparams["out_features"]
-    size = learner.scaling.input_mean.element_size()
     parameters = sum(weight.numel() for weight in learner.net.parameters())
     width = features + sum(w.shape[0] for w in learner.net.parameters() if w.dim() > 1)
     step = 3 * batch_size * (width + outputs) * size
     kept = (4 * parameters + rows * (features + outputs) + 2 * rows * (width + outputs)) * size
-    fits = int(MEMORY_SHARE * free_memory(device) / (kept + step))
+    fits = int(MEMORY_SHARE * memory_of(device) / (kept + step))
     if device.type == "cpu":
         fits = min(fits, CACHE_BYTES // step)
     return max(2, fits)
 
 
-def free_memory(device: torch.device) -> float:
-    """Bytes that are free on a device."""
+def memory_of(device: torch.device) -> int:
+    """Bytes that a device has."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
-    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        return int(torch.cuda.mem_get_info(device)[1])
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 8 * 2**30  # Windows says it only to C programs
 
 
 def in_chunks(members: Sequence[T], most: int) -> list[Sequence[T]]:

@@ -134,7 +134,9 @@ def _train_cohort(
 ) -> dict[Path, Result]:
     """Trains a cohort in chunks that fit."""
     device = make_trainer(jobs[0].config, Path.cwd(), []).strategy.root_device
-    most = max_members or most_members(template, data.order.batch_size, len(data.table.x), device)
+    size = 8 if "64" in str(jobs[0].config["trainer"].get("precision", 32)) else 4
+    shape = (data.order.batch_size, len(data.table.x), size)
+    most = max_members or most_members(template, *shape, device)
     results: dict[Path, Result] = {}
     for chunk in in_chunks(jobs, most):
         alike: dict[Any, list[tuple[Job, Member]]] = {}
