@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -9,7 +11,7 @@ def test_log_spaced_numbers_have_equal_ratios() -> None:
     numbers = [float(text) for text in log_spaced(1e-4, 1, 41).split(",")]
     assert len(numbers) == 41
     assert (numbers[0], numbers[-1]) == (1e-4, 1)
-    for one, two in zip(numbers, numbers[1:], strict=False):
+    for one, two in pairwise(numbers):
         assert two / one == pytest.approx(10**0.1, rel=1e-3)  # four digits are written
 
 

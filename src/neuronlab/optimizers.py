@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,106 +50,97 @@ class Hyper:
         return (1 - self._exact[name] ** steps).to(self._dtype)
 
 
+class Step(NamedTuple):
+    """What a rule sees of one stacked parameter.
+
+    Attributes:
+        parameter: [N, …].
+        gradient: [N, …].
+        state: What it keeps from step to step, to be changed in place.
+        hyper: The numbers.
+        flags: The switches, which members share.
+        steps: How many steps have been taken before.
+    """
+
+    parameter: Tensor
+    gradient: Tensor
+    state: State
+    hyper: Hyper
+    flags: Mapping[str, bool]
+    steps: int
+
+    def decayed(self) -> Tensor:
+        """The gradient of loss + weight_decay/2·‖parameter‖², as torch adds it."""
+        if "weight_decay" not in self.hyper:
+            return self.gradient
+        return self.gradient + self.hyper["weight_decay"] * self.parameter
+
+
 @dataclass(frozen=True)
 class Rule:
     """An update rule.
 
     Attributes:
-        direction: (parameter, gradient, state, hyperparameters, flags, steps so far) → what times
-            lr is subtracted from the parameter.
+        direction: What times lr is subtracted from the parameter.
         defaults: torch's default for each number that may differ between members; a pair of
             numbers, as betas, has a default for each.
         flags: torch's default for each switch, which members share.
         decays_weights: Whether weight decay shrinks the parameter itself, before the step.
     """
 
-    direction: Callable[[Tensor, Tensor, State, Hyper, Mapping[str, bool], int], Tensor]
+    direction: Callable[[Step], Tensor]
     defaults: Mapping[str, float]
     flags: Mapping[str, bool]
     decays_weights: bool = False
 
 
-def _with_decay(parameter: Tensor, gradient: Tensor, hyper: Hyper) -> Tensor:
-    """The gradient of loss + weight_decay/2·‖parameter‖², as torch adds it."""
-    return gradient + hyper["weight_decay"] * parameter if "weight_decay" in hyper else gradient
-
-
-def _sgd(
-    parameter: Tensor,
-    gradient: Tensor,
-    state: State,
-    hyper: Hyper,
-    flags: Mapping[str, bool],
-    steps: int,
-) -> Tensor:
+def _sgd(step: Step) -> Tensor:
     """`torch.optim.SGD`: the first velocity is the gradient itself, without dampening."""
-    gradient = _with_decay(parameter, gradient, hyper)
+    gradient, hyper, state = step.decayed(), step.hyper, step.state
     if "momentum" not in hyper:
         return gradient
     momentum = hyper["momentum"]
-    if steps == 0:
+    if step.steps == 0:
         velocity = state["momentum_buffer"] = gradient.clone()
     else:
         added = hyper.rest("dampening") * gradient if "dampening" in hyper else gradient
         velocity = state["momentum_buffer"].mul_(momentum).add_(added)
-    direction = gradient + momentum * velocity if flags["nesterov"] else velocity
+    direction = gradient + momentum * velocity if step.flags["nesterov"] else velocity
     # Without momentum torch leaves dampening out as well.
     return torch.where(momentum == 0, gradient, direction)
 
 
-def _adam(
-    parameter: Tensor,
-    gradient: Tensor,
-    state: State,
-    hyper: Hyper,
-    flags: Mapping[str, bool],
-    steps: int,
-) -> Tensor:
+def _adam(step: Step) -> Tensor:
     """`torch.optim.Adam` (Kingma and Ba 2015, algorithm 1, with weight decay in the gradient)."""
-    return _adam_direction(_with_decay(parameter, gradient, hyper), state, hyper, steps)
+    return _adam_direction(step, step.decayed())
 
 
-def _adamw(
-    parameter: Tensor,
-    gradient: Tensor,
-    state: State,
-    hyper: Hyper,
-    flags: Mapping[str, bool],
-    steps: int,
-) -> Tensor:
+def _adamw(step: Step) -> Tensor:
     """`torch.optim.AdamW` (Loshchilov and Hutter 2019, algorithm 2): the decay is not averaged."""
-    return _adam_direction(gradient, state, hyper, steps)
+    return _adam_direction(step, step.gradient)
 
 
-def _adam_direction(gradient: Tensor, state: State, hyper: Hyper, steps: int) -> Tensor:
-    if steps == 0:
+def _adam_direction(step: Step, gradient: Tensor) -> Tensor:
+    hyper, state = step.hyper, step.state
+    if step.steps == 0:
         state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(gradient) for _ in range(2))
     mean = state["exp_avg"].lerp_(gradient, hyper.rest("betas.0"))
-    square = (
-        state["exp_avg_sq"].mul_(hyper["betas.1"]).add_(hyper.rest("betas.1") * gradient.square())
-    )
-    correction1 = hyper.correction("betas.0", steps + 1)
-    correction2 = hyper.correction("betas.1", steps + 1)
-    return mean / correction1 / ((square / correction2).sqrt_().add_(hyper["eps"]))
+    added = hyper.rest("betas.1") * gradient.square()
+    square = state["exp_avg_sq"].mul_(hyper["betas.1"]).add_(added)
+    corrected = square / hyper.correction("betas.1", step.steps + 1)
+    return mean / hyper.correction("betas.0", step.steps + 1) / (corrected.sqrt_() + hyper["eps"])
 
 
-def _rmsprop(
-    parameter: Tensor,
-    gradient: Tensor,
-    state: State,
-    hyper: Hyper,
-    flags: Mapping[str, bool],
-    steps: int,
-) -> Tensor:
+def _rmsprop(step: Step) -> Tensor:
     """`torch.optim.RMSprop`; centered after Graves 2013, equations 38 to 45."""
-    gradient = _with_decay(parameter, gradient, hyper)
-    names = ["square_avg", *(["grad_avg"] if flags["centered"] else [])]
+    gradient, hyper, state = step.decayed(), step.hyper, step.state
+    names = ["square_avg", *(["grad_avg"] if step.flags["centered"] else [])]
     names += ["momentum_buffer"] if "momentum" in hyper else []
-    if steps == 0:
+    if step.steps == 0:
         state.update({name: torch.zeros_like(gradient) for name in names})
     rest = hyper.rest("alpha")
     spread = state["square_avg"].mul_(hyper["alpha"]).add_(rest * gradient.square())
-    if flags["centered"]:
+    if step.flags["centered"]:
         mean = state["grad_avg"].lerp_(gradient, rest)
         spread = torch.addcmul(spread, mean, mean, value=-1)
     direction = gradient / (spread.sqrt() + hyper["eps"])
@@ -158,23 +149,16 @@ def _rmsprop(
     return direction
 
 
-def _adagrad(
-    parameter: Tensor,
-    gradient: Tensor,
-    state: State,
-    hyper: Hyper,
-    flags: Mapping[str, bool],
-    steps: int,
-) -> Tensor:
+def _adagrad(step: Step) -> Tensor:
     """`torch.optim.Adagrad` (Duchi et al. 2011), with torch's decay of the rate over steps."""
-    gradient = _with_decay(parameter, gradient, hyper)
-    if steps == 0:
+    gradient, hyper, state = step.decayed(), step.hyper, step.state
+    if step.steps == 0:
         state["sum"] = torch.zeros_like(gradient)
         if "initial_accumulator_value" in hyper:
             state["sum"] += hyper["initial_accumulator_value"]
     total = state["sum"].add_(gradient.square())
     direction = gradient / (total.sqrt() + hyper["eps"])
-    return direction / (1 + steps * hyper["lr_decay"]) if "lr_decay" in hyper else direction
+    return direction / (1 + step.steps * hyper["lr_decay"]) if "lr_decay" in hyper else direction
 
 
 ADAM = {"lr": 1e-3, "betas.0": 0.9, "betas.1": 0.999, "eps": 1e-8}
@@ -265,10 +249,8 @@ class MemberOptimizer(torch.optim.Optimizer):
             hyper, state = self.hyper(parameter), self.state[parameter]
             if self.rule.decays_weights and "weight_decay" in hyper:
                 parameter.mul_(1 - hyper["lr"] * hyper["weight_decay"])
-            direction = self.rule.direction(
-                parameter, parameter.grad, state, hyper, self.flags, self.steps
-            )
-            parameter.sub_(hyper["lr"] * direction)
+            step = Step(parameter, parameter.grad, state, hyper, self.flags, self.steps)
+            parameter.sub_(hyper["lr"] * self.rule.direction(step))
             if self.counts:
                 state["step"] = torch.tensor(float(self.steps + 1))
         self.steps += 1
