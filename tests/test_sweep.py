@@ -186,6 +186,16 @@ def test_an_impossible_job_is_named_and_nothing_trains(
     assert not (tmp_path / "sweep").exists()
 
 
+def test_what_cannot_be_composed_does_not_hide_what_is_impossible(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("activation=relu,rleu", "optimizer.lr=0.1,-1") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("activation=rleu: no such option of activation; did you mean relu?")
+    assert lines[1].startswith("optimizer.lr=-1: must be a number above 0 (in 1 of 4 jobs")
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_later_batches_go_on_after_a_failure(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,7 +222,8 @@ def compose_all(
         except Exception as error:  # Hydra's, OmegaConf's, and whatever a resolver raises
             errors.append((overrides, error))
     if errors:
-        raise BadJobsError(errors, len(grid), common(overrides for overrides, _ in grid))
+        fine = [job for job in composed.values() if isinstance(job, Job)]
+        raise BadJobsError(errors, len(grid), common(overrides for overrides, _ in grid), fine)
     return composed
 
 

@@ -80,6 +80,7 @@ class BadJobsError(HydraException):
         errors: The overrides of every such job, with what is wrong.
         total: How many jobs the sweep has.
         common: The overrides that all jobs share.
+        composed: The jobs that could be composed, where that is what others could not.
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class BadJobsError(HydraException):
         errors: Sequence[tuple[Overrides, Exception]],
         total: int,
         common: frozenset[str] = frozenset(),
+        composed: Sequence[Job] = (),
     ) -> None:
-        """Takes what is wrong, for how many jobs, and the overrides that all of them share."""
+        """Takes what is wrong, for how many jobs, the overrides that all share, and the rest."""
+        self.composed = list(composed)
         self.errors = list(errors)
         self.total = total
         self.common = common

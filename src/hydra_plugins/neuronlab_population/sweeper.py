@@ -94,12 +94,15 @@ class PopulationSweeper(BasicSweeper):
         started = time.perf_counter()
         # Resolved before jobs are composed, since they take over the time that it names.
         folder = Path(str(self.config.hydra.sweep.dir))
-        grid, jobs = self._composed(self._parsed(arguments))
-        if self.check is not None:
-            refused = get_method(self.check)(jobs)
-            if refused:
-                own = [(job.overrides, error) for job, error in refused]
-                raise BadJobsError(own, len(jobs), common(job.overrides for job in jobs))
+        try:
+            grid, jobs = self._composed(self._parsed(arguments))
+        except BadJobsError as bad:  # the others may have their faults, too
+            raise BadJobsError(
+                [*bad.errors, *self._refused(bad.composed)], bad.total, bad.common
+            ) from bad
+        refused = self._refused(jobs)
+        if refused:
+            raise BadJobsError(refused, len(jobs), common(job.overrides for job in jobs))
 
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
@@ -119,6 +122,11 @@ class PopulationSweeper(BasicSweeper):
             for done in (done for batch in returns for done in batch):
                 _ = done.return_value  # raises that of a job that failed, as Hydra's own does
         return returns
+
+    def _refused(self, jobs: list[Job]) -> list[tuple[Overrides, Exception]]:
+        if self.check is None:
+            return []
+        return [(job.overrides, error) for job, error in get_method(self.check)(jobs)]
 
     def _end(self, jobs: list[Job], folder: Path, started: float) -> None:
         if self.close is not None:
