@@ -106,7 +106,7 @@ def strike(folder: Path, overrides: Sequence[str], moment: float, aimed: bool) -
 def kill_often(
     folder: Path, overrides: Sequence[str], kills: int, runs: int, seconds: float
 ) -> Stamps:
-    """Kills the sweep again and again, at moments spread over the time that it takes.
+    """Kills the sweep again and again, at moments spread over half of the time that it takes.
 
     Args:
         folder: The sweep's folder.
@@ -122,7 +122,8 @@ def kill_often(
     done = 0
     while done < kills:
         aimed = done % AIMED == AIMED - 1 and len(over) < runs
-        moment = random.uniform(0, 0.1 if aimed else seconds)
+        # Half of the time at most, or the first kill might come when nothing is left to do.
+        moment = random.uniform(0, 0.1 if aimed else seconds / 2)
         began = time.monotonic()
         killed = strike(folder, overrides, moment, aimed)
         now = stamps(folder)
