@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 from hydra_plugins.neuronlab_population import Job
 from neuronlab.configs import plain
 from neuronlab.hparams import Chosen
+from neuronlab.population import train_many
 from neuronlab.resolvers import register_resolvers
 from neuronlab.solo import train_one
 
@@ -38,6 +40,12 @@ def make_job(folder: Path, *overrides: str) -> Job:
     """A job of a sweep, as a launcher would compose it."""
     config, chosen = compose_run("trainer=cpu", "callbacks=sweep", *overrides)
     return Job(0, tuple(chosen.overrides), chosen.options, config, folder)
+
+
+def train_together(jobs: Sequence[Job], **options: int) -> list[float | Exception]:
+    """Trains jobs as populations; fails where one trains alone."""
+    with patch("neuronlab.population._train_alone", side_effect=AssertionError("trains alone")):
+        return train_many(jobs, **options)
 
 
 def alone(job: Job, folder: Path) -> Path:

@@ -9,7 +9,7 @@ import torch
 from conftest import compose_run, make_job
 
 from neuronlab.build import build
-from neuronlab.cohorts import cohort_key, in_chunks, most_members, why_alone
+from neuronlab.cohorts import CHECKPOINTS, cohort_key, in_chunks, most_members, why_alone
 from neuronlab.population import make_plan
 
 
@@ -52,6 +52,7 @@ def test_what_may_differ_in_a_cohort(one: list[str], other: list[str], together:
         (["trainer.precision=bf16-mixed"], "trainer.precision=bf16-mixed"),
         (["trainer.max_epochs=-1"], "no last epoch"),
         (["~logger"], "other loggers"),
+        (["~callbacks.checkpoint"], "without callbacks.checkpoint"),
         (["~optimizer.weight_decay", "optimizer._target_=torch.optim.LBFGS"], "LBFGS"),
         (["activation._target_=torch.nn.Dropout"], "randomness"),
         (["activation._target_=torch.nn.BatchNorm1d", "+activation.num_features=8"], "buffers"),
@@ -92,3 +93,8 @@ def test_members_fit_the_cache() -> None:
     assert bound == 32 * 2**20 // (3 * 100 * (4 + 16 + 8 + 1 + 1) * 4)
     larger = most_members(learner, 10**9, 10**9, 4, torch.device("cpu"))
     assert larger == 2
+
+
+def test_the_checkpoints_that_a_population_leaves_are_the_shipped_ones() -> None:
+    shipped = compose_run("trainer=cpu")[0]["callbacks"]["checkpoint"]
+    assert shipped == CHECKPOINTS

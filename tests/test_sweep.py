@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from neuronlab import datasets
 from neuronlab.cli import command_line
 from neuronlab.datasets import Table, make_students
 from neuronlab.records import read_metrics, read_status
+from neuronlab.sweep import Outcome, settings_table
 
 SMALL = ("trainer=cpu", "data.rows=50", "data.batch_size=15", "trainer.max_epochs=3")
 Sweep = Callable[..., int]
@@ -155,11 +157,11 @@ def test_diverging_and_raising_jobs(
         name="with",
     )
     caught = capsys.readouterr()
-    states = [row["state"] for row in results(tmp_path / "with")]
     assert status == 1
-    assert states.count("failed") == 4
-    assert states.count("diverged") + states.count("completed") == 4
-    assert "4 failed" in caught.out
+    for row in results(tmp_path / "with"):
+        wild = "diverged" if row["optimizer.lr"] == "1000000.0" else "completed"
+        assert row["state"] == ("failed" if row["data.noise"] == "0.25" else wild)
+    assert "2 completed, 2 diverged, 4 failed, 0 skipped" in caught.out
     assert caught.err.startswith("failed: 4 of 8 runs failed, first ")
     assert "no such students" in caught.err
 
@@ -235,8 +237,71 @@ def test_the_closing_table_compares_what_can_be_compared(
 ) -> None:
     assert sweep("data=sine,students", "activation=relu,tanh", "seed=0,1") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "last epoch, data=sine" in said
-    assert "last epoch, data=students" in said
+    assert "last epoch: mse of sine" in said
+    assert "last epoch: bce of students, standardized" in said
+
+
+def test_the_closing_table_ranks_by_the_mean_over_seeds() -> None:
+    def run(lr: str, seed: int, loss: float | None) -> Outcome:
+        state = "diverged" if loss is None else "completed"
+        swept = {"optimizer.lr": lr, "seed": str(seed)}
+        return Outcome(
+            f"{lr} {seed}", swept, "mse of line", state, {"val/loss": loss}, None, None, False
+        )
+
+    settings = {
+        (("optimizer.lr", lr),): [run(lr, seed, loss) for seed, loss in enumerate(losses)]
+        for lr, losses in {"1": [0.1, None], "0.1": [0.5, 0.7], "0.01": [0.2, 0.4]}.items()
+    }
+    made = settings_table(settings, "")
+    shown = [list(column.cells) for column in made.columns]
+    assert shown[1] == ["0.01", "0.1", "1"]  # a setting of which a run diverged comes last
+    assert shown[2] == ["0.3", "0.6", "0.1"]
+    assert shown[3] == ["0.1414", "0.1414", ""]  # √0.02
+    assert shown[4] == ["2", "2", "2"]
+    assert shown[5] == ["", "", "1"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["seed=range(0,0)"], "seed=range(0,0): leaves no job"),
+        (["~logger", "seed=0,1"], "logger: a sweep needs the records"),
+        (["trainer.fast_dev_run=true", "seed=0,1"], "trainer.fast_dev_run: leaves no records"),
+        (["logger.run.flush_seconds=-1", "seed=0,1"], "logger.run.flush_seconds=-1: must be"),
+        (["hydra.launcher.max_members=1", "seed=0,1"], "hydra.launcher.max_members=1: must be"),
+        (["hydra.sweeper.max_batch_size=0", "seed=0,1"], "hydra.sweeper.max_batch_size=0: must be"),
+    ],
+)
+def test_what_no_sweep_can_be(
+    sweep: Sweep,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    overrides: list[str],
+    line: str,
+) -> None:
+    assert sweep(*overrides) == 2
+    assert capsys.readouterr().err.startswith(line)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_refused_trainer_is_refused_for_its_whole_cohort(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("+trainer.gradient_clip_algorithm=foo", "optimizer.lr=0.1,0.2") == 2
+    assert "(in all 2 jobs)" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_stops_no_other_run(sweep: Sweep, tmp_path: Path) -> None:
+    assert sweep("seed=0,1") == 0
+    (broken, fine) = runs(tmp_path / "sweep")
+    shutil.rmtree(broken)
+    broken.write_text("a file where a folder should be")
+    (fine / "status.json").write_text("{}")
+    assert sweep("seed=0,1") == 1
+    status = read_status(fine)
+    assert status is not None
+    assert status["state"] == "completed"
 
 
 @pytest.mark.parametrize(

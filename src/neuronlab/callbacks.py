@@ -65,6 +65,15 @@ def diverged_at(trainer: pl.Trainer) -> dict[int, int]:
     return {}
 
 
+def ends_of_divergence(trainer: pl.Trainer, runs: Runs) -> dict[int, int]:
+    """As `diverged_at`, at the end of a fit: whoever's last losses are not finite, has diverged."""
+    found = dict(diverged_at(trainer))
+    for losses in runs.last_losses():
+        for index in (~torch.isfinite(losses)).nonzero().flatten().tolist():
+            found.setdefault(index, trainer.global_step)
+    return found
+
+
 class CheckedCallback(Callback, ABC):
     """A callback that may refuse a run before anything is trained or written."""
 
@@ -166,14 +175,15 @@ class Pictures(ForMany):
         due = trainer.current_epoch in self.epochs(trainer.max_epochs or -1)
         assert isinstance(pl_module, Runs)
         for index, record, last in running(trainer):
+            if record.events is None or not (due or last):
+                continue
             learner, table = pl_module.one(index)
-            if record.events is None or table.x.shape[1] > 2:
-                return  # no run of these has a place for pictures, or something to draw
-            if due or last:
-                from neuronlab.pictures import draw_fit  # matplotlib, where it is needed
+            if table.x.shape[1] > 2:
+                return
+            from neuronlab.pictures import draw_fit  # matplotlib, for the data that can be drawn
 
-                png = draw_fit(learner, table, f"after epoch {trainer.current_epoch + 1}")
-                record.image(trainer.global_step, "fit", png)
+            png = draw_fit(learner, table, f"after epoch {trainer.current_epoch + 1}")
+            record.image(trainer.global_step, "fit", png)
 
 
 class EpochProgress(ProgressBar, Narration):

@@ -84,7 +84,7 @@ def why_alone(config: Mapping[str, Any], learner: Learner) -> str | None:
         return "it goes on from a checkpoint"
     trainer = config["trainer"]
     for flag, value in trainer.items():
-        if flag not in HONORED and value not in (None, False):
+        if flag not in HONORED and value is not None and value is not False:
             return f"trainer.{flag}={value} is for runs alone"
     if str(trainer.get("precision", 32)) not in PRECISIONS:
         return f"trainer.precision={trainer['precision']} is for runs alone"
@@ -95,6 +95,9 @@ def why_alone(config: Mapping[str, Any], learner: Learner) -> str | None:
         fits = isinstance(target, type) and issubclass(target, (ForMany, Narration))
         if not fits and dict(node) != CHECKPOINTS:
             return f"callbacks.{name} is for runs alone"
+    keeps = any(dict(node) == CHECKPOINTS for node in (config.get("callbacks") or {}).values())
+    if not keeps and trainer.get("enable_checkpointing") is not False:
+        return "without callbacks.checkpoint Lightning keeps checkpoints of its own choice"
     loggers = [node["_target_"] for node in (config.get("logger") or {}).values()]
     if loggers != ["neuronlab.records.RunLogger"]:
         return "it has other loggers than logger=tensorboard or logger=csv"

@@ -99,8 +99,22 @@ class Runs(pl.LightningModule):
         """The loss of the newest validation [N]."""
 
     @abstractmethod
+    def last_losses(self) -> list[Tensor]:
+        """The newest losses in training and validation, where there are any, [N] each."""
+
+    @abstractmethod
     def one(self, member: int) -> tuple[Learner, Table]:
         """One run's learner as it stands, and the data that it learns from."""
+
+
+def gradient_norms(runs: Runs) -> Tensor:
+    """The norm of each parameter's gradient, run by run [P, N]; 0 where there is none."""
+    return torch.stack(
+        [
+            weight.new_zeros(len(weight)) if gradient is None else gradient.flatten(1).norm(dim=1)
+            for _, weight, gradient in runs.stacked()
+        ]
+    )
 
 
 class Learner(Runs):
@@ -167,6 +181,12 @@ class Learner(Runs):
         """The loss of the newest validation [1]."""
         return self.trainer.callback_metrics["val/loss"].reshape(1)
 
+    def last_losses(self) -> list[Tensor]:
+        """The newest losses in training and validation [1]."""
+        metrics = self.trainer.callback_metrics
+        names = ("train/loss", "val/loss")
+        return [metrics[name].reshape(1) for name in names if name in metrics]
+
     def one(self, member: int) -> tuple[Learner, Table]:
         """Itself and its data."""
         return self, cast(DataModule, self.trainer.datamodule).table  # type: ignore[attr-defined]
@@ -220,8 +240,7 @@ class Learner(Runs):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Keeps the norm of each parameter's gradient."""
-        gradients = [p.new_zeros(()) if p.grad is None else p.grad for p in self.net.parameters()]
-        self._norms.append(torch.stack([gradient.norm() for gradient in gradients]))
+        self._norms.append(gradient_norms(self)[:, 0])
 
     def on_validation_model_zero_grad(self) -> None:
         """Keeps the last gradients, which Lightning would drop, for their histograms."""

@@ -22,7 +22,7 @@ from neuronlab.callbacks import diverged_at, records_of
 from neuronlab.configs import construct
 from neuronlab.data import DataModule
 from neuronlab.datasets import Table
-from neuronlab.learner import Batch, Learner, Runs, Stacked, evaluate
+from neuronlab.learner import Batch, Learner, Runs, Stacked, evaluate, gradient_norms
 from neuronlab.losses import Loss
 from neuronlab.metrics import as_measured, measure_each, metric_names
 from neuronlab.optimizers import MemberOptimizer, rule_of
@@ -113,6 +113,10 @@ class Population(Runs):
         """The loss of the newest validation [N]."""
         return self._measured["val/loss"]
 
+    def last_losses(self) -> list[Tensor]:
+        """The newest losses in training and validation [N]."""
+        return list(self._newest.values())
+
     def one(self, member: int) -> tuple[Learner, Table]:
         """A learner with one member's weights, and the member's data."""
         learner = self.template[0]
@@ -134,7 +138,13 @@ class Population(Runs):
     def on_fit_start(self) -> None:
         """Makes room for what is measured."""
         self._norms = self.weights[0].new_zeros(len(self.names), len(self.members))  # [P, N]
-        self._lr = [float(member.config["optimizer"].get("lr", 0)) for member in self.members]
+        optimizer = self.optimizers()
+        if isinstance(optimizer, MemberOptimizer):
+            self._lr = optimizer.values["lr"].tolist()
+        else:
+            self._lr = [float(optimizer.param_groups[0]["lr"])] * len(self.members)  # type: ignore[union-attr]
+        self._measured: dict[str, Tensor] = {}  # of the epoch, [N] each
+        self._newest: dict[str, Tensor] = {}  # the losses of any epoch, [N] each
 
     def on_train_epoch_start(self) -> None:
         """Ends the runs that diverged, and starts the epoch's sums anew."""
@@ -143,7 +153,7 @@ class Population(Runs):
         self._loss = self._norms.new_zeros(len(self.members))  # [N], times rows
         self._rows, self._steps = 0, 0
         self._norms.zero_()
-        self._measured: dict[str, Tensor] = {}  # [N] each
+        self._measured = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """The sum of the members' losses, and each of them [N]."""
@@ -156,14 +166,8 @@ class Population(Runs):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Adds up the norm of each parameter's gradient, member by member."""
-        self._norms += torch.stack([self._norm(weight) for weight in self.weights])
+        self._norms += gradient_norms(self)
         self._steps += 1
-
-    def _norm(self, weight: Tensor) -> Tensor:
-        if weight.grad is None:
-            return weight.new_zeros(len(self.members))
-        norm: Tensor = weight.grad.flatten(1).norm(dim=1)
-        return norm
 
     def configure_gradient_clipping(
         self,
@@ -172,12 +176,12 @@ class Population(Runs):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clips each member's gradient by its own norm, as `torch.nn.utils.clip_grad_norm_`."""
-        if not gradient_clip_val:
+        if gradient_clip_val is None or gradient_clip_val <= 0:  # as Lightning has it
             return
         if gradient_clip_algorithm == "value":
             nn.utils.clip_grad_value_(self.weights, gradient_clip_val)
             return
-        norm = torch.stack([self._norm(weight) for weight in self.weights]).norm(dim=0)  # [N]
+        norm = gradient_norms(self).norm(dim=0)  # [N]
         factor = (gradient_clip_val / (norm + 1e-6)).clamp(max=1.0)
         for weight in self.weights:
             if weight.grad is not None:
@@ -238,6 +242,7 @@ class Population(Runs):
         }
         columns = {tag: values.tolist() for tag, values in measured.items()}
         self.values = {**columns, "lr": self._lr}
+        self._newest |= {tag: v for tag, v in measured.items() if tag.endswith("/loss")}
         epoch, step = self.current_epoch, self.trainer.global_step
         for index, record in enumerate(records_of(self.trainer)):
             if not record.ended:
@@ -249,9 +254,8 @@ class Population(Runs):
     def on_test_end(self) -> None:
         """Writes the measures of members that have not diverged."""
         self.values = {tag: values.tolist() for tag, values in self._measured.items()}
-        diverged = diverged_at(self.trainer)
         for index, record in enumerate(records_of(self.trainer)):
-            if index not in diverged:
+            if not record.ended:
                 record.scalars(self.trainer.global_step, self.row(index))
 
     def row(self, member: int) -> dict[str, float]:

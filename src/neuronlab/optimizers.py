@@ -100,7 +100,7 @@ def _sgd(step: Step) -> Tensor:
     if "momentum" not in hyper:
         return gradient
     momentum = hyper["momentum"]
-    if step.steps == 0:
+    if not state:
         velocity = state["momentum_buffer"] = gradient.clone()
     else:
         added = hyper.rest("dampening") * gradient if "dampening" in hyper else gradient
@@ -122,7 +122,7 @@ def _adamw(step: Step) -> Tensor:
 
 def _adam_direction(step: Step, gradient: Tensor) -> Tensor:
     hyper, state = step.hyper, step.state
-    if step.steps == 0:
+    if not state:
         state["exp_avg"], state["exp_avg_sq"] = (torch.zeros_like(gradient) for _ in range(2))
     mean = state["exp_avg"].lerp_(gradient, hyper.rest("betas.0"))
     added = hyper.rest("betas.1") * gradient.square()
@@ -136,7 +136,7 @@ def _rmsprop(step: Step) -> Tensor:
     gradient, hyper, state = step.decayed(), step.hyper, step.state
     names = ["square_avg", *(["grad_avg"] if step.flags["centered"] else [])]
     names += ["momentum_buffer"] if "momentum" in hyper else []
-    if step.steps == 0:
+    if not state:
         state.update({name: torch.zeros_like(gradient) for name in names})
     rest = hyper.rest("alpha")
     spread = state["square_avg"].mul_(hyper["alpha"]).add_(rest * gradient.square())
@@ -152,7 +152,7 @@ def _rmsprop(step: Step) -> Tensor:
 def _adagrad(step: Step) -> Tensor:
     """`torch.optim.Adagrad` (Duchi et al. 2011), with torch's decay of the rate over steps."""
     gradient, hyper, state = step.decayed(), step.hyper, step.state
-    if step.steps == 0:
+    if not state:
         state["sum"] = torch.zeros_like(gradient)
         if "initial_accumulator_value" in hyper:
             state["sum"] += hyper["initial_accumulator_value"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,16 +17,18 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from hydra_plugins.neuronlab_population import Job
 from neuronlab.build import build, build_data
-from neuronlab.callbacks import ForMany, diverged_at
+from neuronlab.callbacks import ForMany, ends_of_divergence
 from neuronlab.checkpoints import MemberCheckpoints, MemberFiles
+from neuronlab.checks import check
 from neuronlab.cohorts import cohort_key, in_chunks, most_members, why_alone
 from neuronlab.data import DataModule
+from neuronlab.errors import ConfigError, RunFailedError
 from neuronlab.hparams import Chosen
 from neuronlab.learner import Learner, net_maker
 from neuronlab.learners import Member, Population
 from neuronlab.metrics import metric_names
 from neuronlab.progress import SweepProgress
-from neuronlab.records import OVER, Record, RecordsLogger, State, read_status
+from neuronlab.records import FLUSH_SECONDS, OVER, Record, RecordsLogger, State, read_status
 from neuronlab.solo import (
     finished,
     make_callbacks,
@@ -96,7 +99,12 @@ def make_plan(jobs: Sequence[Job]) -> Plan:
     plan = Plan()
     together: dict[str, list[Job]] = {}
     for job in jobs:
-        together.setdefault(cohort_key(job.config), []).append(job)
+        try:
+            check(job.config)  # not every sweeper has done so
+        except ConfigError as error:
+            plan.alone.append((job, str(error)))
+        else:
+            together.setdefault(cohort_key(job.config), []).append(job)
     for cohort in together.values():
         while cohort:
             try:
@@ -118,7 +126,7 @@ def _announce(todo: Sequence[Job], plan: Plan) -> None:
     before = [read_status(job.folder) for job in todo]
     changed = sum(status is not None and status["state"] in OVER for status in before)
     if changed:
-        console.print(f"{changed} complete runs had another configuration: trained again")
+        console.print(f"complete with another configuration, trained again: {changed}")
     cohorts = f"{len(plan.cohorts)} cohort{'' if len(plan.cohorts) == 1 else 's'}"
     console.print(f"{len(todo)} runs → {cohorts} + {len(plan.alone)} solo")
     for reason, count in Counter(reason for _, reason in plan.alone).items():
@@ -158,15 +166,23 @@ def _members(
     make = net_maker(hparams["model"], len(hparams["features"]), hparams["out_features"])
     tables: dict[str, Any] = {}
     for job in jobs:
-        job.save()
         try:
+            job.save()
             data = build_data(job.config["data"], tables)
             net = make(job.config["seed"])
             weights = {name: weight.detach() for name, weight in net.named_parameters()}
         except Exception as error:
-            results[job.folder] = record_failure(job.config, job.folder, _chosen(job), error)
+            results[job.folder] = _failed(job, error)
         else:
             yield job, Member(job.config, data, weights)
+
+
+def _failed(job: Job, error: Exception) -> Exception:
+    """Records a run that raised, where its folder can be written."""
+    try:
+        return record_failure(job.config, job.folder, _chosen(job), error)
+    except OSError as unwritable:
+        return unwritable
 
 
 def _chosen(job: Job) -> Chosen:
@@ -190,6 +206,8 @@ def _train_chunk(
     except Exception as error:
         lacks_memory = _is_out_of_memory(error)
         reason = "memory does not suffice" if lacks_memory else f"{type(error).__name__}: {error}"
+        if not lacks_memory:
+            traceback.print_exc()  # most likely a slip of ours: it should be seen
     if lacks_memory and len(members) > 1:
         console.print(f"{reason} for {len(members)} runs at once: two halves are tried")
         half = len(members) // 2
@@ -212,7 +230,7 @@ def _fit(
     jobs = [job for job, _ in members]
     config = jobs[0].config
     (logger,) = config["logger"].values()
-    records = [Record(job.folder, tensorboard=logger["tensorboard"]) for job in jobs]
+    records = [Record(job.folder, tensorboard=logger.get("tensorboard", True)) for job in jobs]
     # A stack of one may take other kernels: it is stacked with itself.
     stacked = [member for _, member in members] * (2 if len(members) == 1 else 1)
     population = Population(template, stacked)
@@ -223,15 +241,17 @@ def _fit(
         [*_callbacks(config, template), progress.callback(len(jobs))],
         plugins=[MemberFiles(population)],
     )
-    trainer.loggers = [RecordsLogger(folder, records, float(logger["flush_seconds"]))]
+    trainer.loggers = [RecordsLogger(folder, records, logger.get("flush_seconds", FLUSH_SECONDS))]
     data = StackedData([member.data for member in stacked], trainer.strategy.root_device)
     try:
         with _one_thread():
             trainer.fit(population, datamodule=data)
+            diverged = ends_of_divergence(trainer, population)
+            for index in diverged.keys() & set(range(len(records))):  # beside the lone one's twin
+                records[index].ended = True  # it is not tested
             trainer.test(population, datamodule=data, verbose=False)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from stop
-    diverged = diverged_at(trainer)
     seconds = (time.monotonic() - started) / len(jobs)  # a run's share
     results: dict[Path, Result] = {}
     for index, (job, record) in enumerate(zip(jobs, records, strict=True)):
@@ -269,11 +289,13 @@ def _callbacks(config: Mapping[str, Any], template: Learner) -> list[Callback]:
 
 def _train_alone(job: Job, progress: SweepProgress) -> Result:
     """Trains a job as a run alone, whatever becomes of it."""
-    job.save()
     trainer = {**job.config["trainer"], "enable_progress_bar": False}
     try:
+        job.save()
         return train_job({**job.config, "trainer": trainer}, job.folder, _chosen(job), tells=False)
-    except Exception as error:  # the record says so
+    except RunFailedError as error:  # the record says so
         return error
+    except Exception as error:
+        return _failed(job, error)
     finally:
         progress.advance(job.config["trainer"].get("max_epochs") or 1)

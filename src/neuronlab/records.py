@@ -25,6 +25,7 @@ from neuronlab.events import EventFile
 from neuronlab.hparams import Chosen, hyperparameters, summaries
 
 State = Literal["completed", "diverged", "failed"]
+FLUSH_SECONDS = 2.0  # how far files may lag behind a run
 OVER = ("completed", "diverged")  # the states of a run that there is no reason to train again
 Row = Mapping[str, float]  # of metrics.csv: epoch, step, and metrics
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
@@ -236,7 +237,7 @@ class RunLogger(RecordsLogger):
         self,
         folder: Path,
         tensorboard: bool = True,
-        flush_seconds: float = 2.0,
+        flush_seconds: float = FLUSH_SECONDS,
         resumed: Row | None = None,
     ) -> None:
         """Opens the record.
@@ -319,9 +320,10 @@ def read_status(folder: Path) -> dict[str, Any] | None:
     """The `status.json` of a run, or None where the run is not over."""
     try:
         status: dict[str, Any] = json.loads((folder / "status.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return None
-    return status
+    whole = {"state", "metrics", "config_hash"} <= set(status)
+    return status if whole else None
 
 
 def replace(path: Path, text: str) -> None:

@@ -15,14 +15,23 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 from lightning.pytorch.loggers.logger import Logger
 
 from neuronlab.build import blame, build
-from neuronlab.callbacks import CheckedCallback, diverged_at, record_of
+from neuronlab.callbacks import CheckedCallback, ends_of_divergence, record_of
 from neuronlab.checks import check
 from neuronlab.configs import config_hash, construct, flatten
 from neuronlab.data import DataModule
-from neuronlab.errors import ConfigError, RunFailedError, show
+from neuronlab.errors import ConfigError, RunFailedError, require, show
 from neuronlab.hparams import Chosen
 from neuronlab.learner import ROW, Learner, load_checkpoint
-from neuronlab.records import CHECKPOINT, OVER, Record, Row, RunLogger, State, read_status
+from neuronlab.records import (
+    CHECKPOINT,
+    FLUSH_SECONDS,
+    OVER,
+    Record,
+    Row,
+    RunLogger,
+    State,
+    read_status,
+)
 from neuronlab.summary import print_start, print_summary
 from neuronlab.terminal import console
 
@@ -66,7 +75,7 @@ def train_one(
     try:
         with torch.random.fork_rng():  # the learner seeds it anew at each epoch
             trainer.fit(learner, datamodule=data, ckpt_path=config["ckpt_path"], weights_only=True)
-        diverged = _diverged_at(trainer)
+        diverged = ends_of_divergence(trainer, learner).get(0)
         if diverged is None:
             trainer.test(learner, datamodule=data, verbose=False)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C
@@ -130,9 +139,8 @@ def objective(status: Mapping[str, Any]) -> float:
     Args:
         status: A run's `status.json`.
     """
-    if status["state"] == "diverged":
-        return math.inf
-    return float(status["metrics"].get("val/loss", math.nan))
+    loss = status["metrics"].get("val/loss", math.nan)
+    return math.inf if status["state"] == "diverged" or loss is None else float(loss)
 
 
 class Prepared(NamedTuple):
@@ -155,6 +163,7 @@ def prepare(config: Mapping[str, Any], folder: Path) -> Prepared:
         ConfigError: If the configuration cannot run.
     """
     check(config)
+    _check_loggers(config)
     data, learner = build(config)
     trainer = make_trainer(config, folder, make_callbacks(config, learner))
     resumed = None if config["ckpt_path"] is None else resumed_row(config, learner)
@@ -245,6 +254,14 @@ def make_trainer(
     return trainer
 
 
+def _check_loggers(config: Mapping[str, Any]) -> None:
+    """Checks what the record of a run asks for, which making it would leave files."""
+    for name, node in (config.get("logger") or {}).items():
+        with blame(f"logger.{name}", node):
+            seconds = node.get("flush_seconds", FLUSH_SECONDS)
+            require(seconds >= 0, "flush_seconds", seconds, "a number ≥ 0")
+
+
 def _loggers(config: Mapping[str, Any], folder: Path, resumed: Row | None) -> list[Logger]:
     loggers = []
     for name, node in (config.get("logger") or {}).items():
@@ -253,13 +270,3 @@ def _loggers(config: Mapping[str, Any], folder: Path, resumed: Row | None) -> li
             own = make.func is RunLogger
             loggers.append(make(folder, resumed=resumed) if own else make(folder))
     return loggers
-
-
-def _diverged_at(trainer: pl.Trainer) -> int | None:
-    """The step of the first loss that was not finite, or None."""
-    seen = diverged_at(trainer).get(0)
-    if seen is not None:
-        return seen
-    losses = [trainer.callback_metrics.get(f"{split}/loss") for split in ("train", "val")]
-    finite = all(loss is None or torch.isfinite(loss) for loss in losses)
-    return None if finite else trainer.global_step

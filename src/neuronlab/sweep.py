@@ -27,7 +27,6 @@ from neuronlab.solo import prepare
 from neuronlab.terminal import console, number, table
 
 SEEDS = ("seed", "data.seed", "data.order_seed")  # what repeats a setting without changing it
-TASKS = ("data", "loss")  # whose losses cannot be compared
 BEST = 10  # settings that the closing table shows
 RESULTS = "results.csv"
 Setting = tuple[tuple[str, str], ...]  # swept keys with their values
@@ -42,37 +41,46 @@ def check_jobs(jobs: Sequence[Job]) -> list[tuple[Job, Exception]]:
         The jobs that cannot run, each with what is wrong.
     """
     bad: list[tuple[Job, Exception]] = []
-    found: dict[str, ConfigError | None] = {}
+    prepared: dict[str, ConfigError | None] = {}  # by what a cohort shares
+    built: dict[str, ConfigError | None] = {}  # by everything but seeds
     for job in jobs:
-        leaves = {path: v for path, v in flatten(job.config) if path not in SEEDS}
-        key = json.dumps(leaves, sort_keys=True, default=str)
         try:
             check(job.config)
+            _check_record(job.config)
         except ConfigError as error:
             bad.append((job, error))
             continue
-        if key not in found:
-            found[key] = _refusal(job, found)
-        refusal = found[key]
+        cohort, leaves = cohort_key(job.config), dict(flatten(job.config))
+        goes_on = job.config["ckpt_path"] is not None  # a checkpoint, which every number must fit
+        if cohort not in prepared or goes_on:
+            prepared[cohort] = _refusal(lambda: prepare(job.config, job.folder))  # noqa: B023 # called now
+        setting = json.dumps([v for path, v in leaves.items() if path not in SEEDS], default=str)
+        if setting not in built:
+            built[setting] = _refusal(lambda: build(job.config))  # noqa: B023 # called now
+        refusal = built[setting] or prepared[cohort]
         if refusal is not None:
             bad.append((job, refusal))
     return bad
 
 
-def _refusal(job: Job, found: dict[str, ConfigError | None]) -> ConfigError | None:
-    """What a job's parts refuse when they are built."""
-    cohort = cohort_key(job.config)
+def _refusal(make: Callable[[], object]) -> ConfigError | None:
+    """What is refused when a job is built."""
     try:
-        if cohort in found:
-            build(job.config)
-        else:
-            found[cohort] = None
-            prepare(job.config, job.folder)
+        make()
     except ConfigError as error:
         return error
     except Exception:  # a run that raises has failed, which is no reason to refuse the others
         return None
     return None
+
+
+def _check_record(config: Mapping[str, Any]) -> None:
+    """Refuses a job that would leave nothing: a sweep could never tell that it is over."""
+    if config["trainer"].get("fast_dev_run"):
+        raise ConfigError("trainer.fast_dev_run: leaves no records, so it is for runs alone")
+    loggers = (config.get("logger") or {}).values()
+    if not any(node["_target_"] == "neuronlab.records.RunLogger" for node in loggers):
+        raise ConfigError("logger: a sweep needs the records of logger=tensorboard or logger=csv")
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ class Outcome:
     Attributes:
         run: The run's folder below that of the sweep.
         swept: The values of the keys in which the sweep's jobs differ.
+        task: What its loss measures: runs of different tasks cannot be compared.
         state: completed, diverged, failed, or unfinished.
         metrics: The final metrics; None where one is not finite.
         diverged_at_step: The step, where the run diverged.
@@ -91,6 +100,7 @@ class Outcome:
 
     run: str
     swept: Mapping[str, str]
+    task: str
     state: str
     metrics: Mapping[str, float | None]
     diverged_at_step: int | None
@@ -111,19 +121,17 @@ def close_sweep(jobs: Sequence[Job], folder: Path, seconds: float) -> None:
     """
     outcomes = read_outcomes(jobs, folder, time.time() - seconds)
     write_results(outcomes, folder)
-    unfinished = sum(outcome.state == "unfinished" for outcome in outcomes)
     print_closing(outcomes, folder, seconds)
-    if unfinished:
+    if any(outcome.state == "unfinished" for outcome in outcomes):
         arguments = [a for a in sys.argv if not a.startswith("hydra.sweep.dir=")]
         place = shlex.quote(f"hydra.sweep.dir={short(folder.resolve())}")
         command = shlex.join([short(program("python")), *arguments])
         console.print(f"go on with: {command} {place}", markup=False, soft_wrap=True)
-        return
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    if failed:
+    failed = [outcome for outcome in outcomes if outcome.state not in OVER]
+    if failed:  # of a sweep that was stopped, that it was stopped is what counts
+        what = failed[0].error or "left no status; can its folder be written?"
         raise SweepFailedError(
-            f"{len(failed)} of {len(outcomes)} runs failed, first {failed[0].run}: "
-            f"{failed[0].error}"
+            f"{len(failed)} of {len(outcomes)} runs failed, first {failed[0].run}: {what}"
         )
 
 
@@ -147,6 +155,7 @@ def read_outcomes(jobs: Sequence[Job], folder: Path, started: float) -> list[Out
             Outcome(
                 run=_below(job.folder, folder),
                 swept={key: one.get(key, "") for key in keys},
+                task=_task(job.config),
                 state=seen["state"],
                 metrics=seen["metrics"],
                 diverged_at_step=seen.get("diverged_at_step"),
@@ -155,6 +164,13 @@ def read_outcomes(jobs: Sequence[Job], folder: Path, started: float) -> list[Out
             )
         )
     return outcomes
+
+
+def _task(config: Mapping[str, Any]) -> str:
+    """A loss and the data it is of, as `bce of circle`."""
+    loss, data = (config[k]["_target_"].rpartition(".")[2] for k in ("loss", "data"))
+    scale = ", standardized" if config["data"].get("standardize") else ""
+    return f"{loss} of {data.removeprefix('make_')}{scale}"
 
 
 def _split(override: str) -> tuple[str, str]:
@@ -192,10 +208,14 @@ def write_results(outcomes: Sequence[Outcome], folder: Path) -> None:
 def print_closing(outcomes: Sequence[Outcome], folder: Path, seconds: float) -> None:
     """Prints the best settings, how many runs ended how, and where all is."""
     over = [outcome for outcome in outcomes if outcome.state in OVER]
-    for task, runs in _grouped(over, lambda key: key in TASKS).items():
-        settings = _grouped(runs, lambda key: key not in (*TASKS, *SEEDS))
-        where = "".join(f", {key}={value}" for key, value in task)
-        console.print(settings_table(settings, where))
+    tasks = list(dict.fromkeys(outcome.task for outcome in over))
+    for task in tasks:
+        settings: dict[Setting, list[Outcome]] = {}
+        for run in over:
+            if run.task == task:
+                setting = tuple((k, v) for k, v in run.swept.items() if k not in SEEDS)
+                settings.setdefault(setting, []).append(run)
+        console.print(settings_table(settings, f": {task}" if len(tasks) > 1 else ""))
     states = ("completed", "diverged", "failed", "unfinished")
     counts = {state: sum(o.state == state for o in outcomes) for state in states}
     skipped = sum(outcome.skipped for outcome in outcomes)
@@ -232,17 +252,6 @@ def settings_table(settings: Mapping[Setting, Sequence[Outcome]], where: str) ->
         values = [value for _, value in setting]
         made.add_row(str(rank), *values, mean, spread, str(len(runs)), str(diverged or ""))
     return made
-
-
-def _grouped(
-    outcomes: Sequence[Outcome], belongs: Callable[[str], bool]
-) -> dict[Setting, list[Outcome]]:
-    """Runs by their values of those swept keys that belong."""
-    groups: dict[Setting, list[Outcome]] = {}
-    for outcome in outcomes:
-        setting = tuple((key, v) for key, v in outcome.swept.items() if belongs(key))
-        groups.setdefault(setting, []).append(outcome)
-    return groups
 
 
 def _losses(runs: Sequence[Outcome]) -> list[float]:

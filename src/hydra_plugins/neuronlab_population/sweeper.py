@@ -143,6 +143,9 @@ class PopulationSweeper(BasicSweeper):
         assert self.hydra_context is not None
         composer = Composer(self.hydra_context.config_loader, self.config)
         distinct = dict.fromkeys(map(tuple, self.split_arguments(overrides, None)[0]))
+        if not distinct:
+            given = [o.input_line for o in overrides if o.is_sweep_override()]
+            raise SweepError(f"{' '.join(map(str, given))}: leaves no job; a sweep needs a value")
         grid = [(job, number) for number, job in enumerate(distinct)]
         vectorized = isinstance(self.launcher, JobLauncher) and self.launcher.takes_jobs
         wanted = vectorized or self.check is not None or self.close is not None
