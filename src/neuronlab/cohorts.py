@@ -32,18 +32,41 @@ VARY = ("seed", "data.seed", "data.order_seed", "data.noise")
 # What has no part in how a run trains, so a cohort may be mixed in it.
 ASIDE = ("trainer.enable_progress_bar", "trainer.enable_model_summary")
 
-# Optimizers without a rule of ours that treat every number of a parameter alone, so that they can
-# step a whole stack as long as its members share all their hyperparameters.
+# Optimizers that treat every number of a parameter alone, so that with what no rule of ours knows
+# torch's own class can step a whole stack, as long as its members share all their hyperparameters.
 ELEMENTWISE = (
-    *("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop"),
-    *("Rprop", "SGD"),
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "ASGD",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SGD",
 )
 # Flags of the Trainer that a population honors; the rest it leaves to runs alone.
 HONORED = {
-    *("_target_", "accelerator", "devices", "precision", "max_epochs", "max_steps", "num_nodes"),
-    *("gradient_clip_val", "gradient_clip_algorithm", "check_val_every_n_epoch"),
-    *("log_every_n_steps", "num_sanity_val_steps", "enable_progress_bar", "enable_model_summary"),
-    *("enable_checkpointing", "deterministic", "benchmark", "inference_mode"),
+    "_target_",
+    "accelerator",
+    "benchmark",
+    "check_val_every_n_epoch",
+    "deterministic",
+    "devices",
+    "enable_checkpointing",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "gradient_clip_algorithm",
+    "gradient_clip_val",
+    "inference_mode",
+    "log_every_n_steps",
+    "max_epochs",
+    "max_steps",
+    "num_nodes",
+    "num_sanity_val_steps",
+    "precision",
 }
 PRECISIONS = ("32", "32-true", "64", "64-true")
 

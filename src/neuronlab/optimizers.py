@@ -178,17 +178,17 @@ RULES: dict[str, Rule] = {
     "torch.optim.Adagrad": Rule(
         _adagrad,
         {
-            **{"lr": 1e-2, "lr_decay": 0.0, "weight_decay": 0.0},
-            **{"initial_accumulator_value": 0.0, "eps": 1e-10},
+            "lr": 1e-2,
+            "lr_decay": 0.0,
+            "weight_decay": 0.0,
+            "initial_accumulator_value": 0.0,
+            "eps": 1e-10,
         },
         {},
     ),
 }
 # Numbers without which a formula stays whole: where every member has 0, the term is left out.
-OPTIONAL = (
-    *("momentum", "dampening", "weight_decay", "lr_decay"),
-    "initial_accumulator_value",
-)
+OPTIONAL = ("momentum", "dampening", "weight_decay", "lr_decay", "initial_accumulator_value")
 COUNTED = ("Adam", "AdamW", "RMSprop", "Adagrad")  # those whose torch.optim state has a `step`
 
 

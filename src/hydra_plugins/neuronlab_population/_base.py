@@ -52,19 +52,13 @@ class Base:
         self.environment = {key: str(value) for key, value in hydra.job.env_set.items()}
         self.output_subdir: str | None = hydra.output_subdir
         self._template = _yaml.pieces(unresolved(self.holder), holes=OWN)
-        del _content(config)["hydra"]
-        self._copy = _copier(config)
+        self._copy = _copier(without_hydra(config))
 
     def copy(self) -> DictConfig:
         """The configuration of a job that changes no values."""
         config = self._copy()
         _content(config)["hydra"] = self._hydra
         self._hydra._set_parent(config)
-        return config
-
-    def without_hydra(self, config: DictConfig) -> DictConfig:
-        """Takes Hydra's node from a configuration, as `run_job` does for the task."""
-        del _content(config)["hydra"]
         return config
 
     def dirname(self, task: list[Override]) -> str:
@@ -110,6 +104,12 @@ class Base:
             "hydra.yaml": own,
             "overrides.yaml": (_yaml.list_to_yaml(task),),
         }
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """Takes Hydra's node from a configuration, as `run_job` does for the task; returns it."""
+    del _content(config)["hydra"]
+    return config
 
 
 def _copier(config: DictConfig) -> Callable[[], DictConfig]:

@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from hydra_plugins.neuronlab_population._base import Base, unresolved
+from hydra_plugins.neuronlab_population._base import Base, unresolved, without_hydra
 from hydra_plugins.neuronlab_population._grammar import parsing_once
 from hydra_plugins.neuronlab_population._jobs import BadJobsError, Job, Overrides, Texts
 
@@ -66,7 +66,7 @@ class Composer:
         """
         with self._loaded(overrides, number) as (base, config, task):
             folder = base.resolve_folder()
-            values = base.without_hydra(config)
+            values = without_hydra(config)
             raw = unresolved(values)
             with env_override(base.environment):  # as Hydra sets it while a task runs
                 plain = {
