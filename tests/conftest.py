@@ -50,7 +50,7 @@ def train_together(jobs: Sequence[Job], **options: int) -> list[float | Exceptio
 
 def alone(job: Job, folder: Path) -> Path:
     """Trains a job as a run alone; returns its folder."""
-    train_one(job.config, folder, Chosen(job.options, job.overrides), tells=False)
+    train_one(job.config, folder, Chosen(job.options, job.overrides))
     return folder
 
 

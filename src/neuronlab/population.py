@@ -38,7 +38,7 @@ from neuronlab.solo import (
     train_job,
 )
 from neuronlab.stack import StackedData
-from neuronlab.terminal import console
+from neuronlab.terminal import console, silence
 
 Result = float | Exception
 
@@ -292,7 +292,8 @@ def _train_alone(job: Job, progress: SweepProgress) -> Result:
     trainer = {**job.config["trainer"], "enable_progress_bar": False}
     try:
         job.save()
-        return train_job({**job.config, "trainer": trainer}, job.folder, _chosen(job), tells=False)
+        with silence():
+            return train_job({**job.config, "trainer": trainer}, job.folder, _chosen(job))
     except RunFailedError as error:  # the record says so
         return error
     except Exception as error:

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from neuronlab.terminal import console
+from neuronlab.terminal import make_console
 
 
 class SweepProgress:
@@ -22,7 +22,7 @@ class SweepProgress:
             BarColumn(),
             TaskProgressColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
+            console=make_console(),  # its own, to be seen while runs are silenced
         )
         self._task = self._bar.add_task("training", total=work)
 

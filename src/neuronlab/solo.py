@@ -46,16 +46,13 @@ class Interrupted(KeyboardInterrupt):
     """A run that was stopped by hand; the message says how to go on."""
 
 
-def train_one(
-    config: Mapping[str, Any], folder: Path, chosen: Chosen, *, tells: bool = True
-) -> float:
+def train_one(config: Mapping[str, Any], folder: Path, chosen: Chosen) -> float:
     """Trains one run and leaves its records in a folder.
 
     Args:
         config: The configuration, resolved to plain values.
         folder: Where the records go.
         chosen: What was chosen on the command line, for the HParams tab.
-        tells: Whether to print what is trained and what it came to.
 
     Returns:
         The last epoch's `val/loss`, which is what a search minimizes; infinite where the run
@@ -70,8 +67,7 @@ def train_one(
     if not trainer.fast_dev_run:  # type: ignore[attr-defined] # it has its own dummies
         trainer.loggers = _loggers(config, folder, resumed)
     record = record_of(trainer)
-    if tells:
-        print_start(learner, data, trainer)
+    print_start(learner, data, trainer)
     try:
         with torch.random.fork_rng():  # the learner seeds it anew at each epoch
             trainer.fit(learner, datamodule=data, ckpt_path=config["ckpt_path"], weights_only=True)
@@ -90,14 +86,11 @@ def train_one(
         return math.nan
     state: State = "completed" if diverged is None else "diverged"
     record.finish(state, config, chosen, step=diverged)
-    if tells:
-        print_summary(learner, data, record, diverged)
+    print_summary(learner, data, record, diverged)
     return objective({"state": state, "metrics": record.metrics})
 
 
-def train_job(
-    config: Mapping[str, Any], folder: Path, chosen: Chosen, *, tells: bool = True
-) -> float:
+def train_job(config: Mapping[str, Any], folder: Path, chosen: Chosen) -> float:
     """Trains one job of a sweep alone: see `train_one`.
 
     What is complete with an equal configuration stays as it is, and whatever is raised is
@@ -107,7 +100,7 @@ def train_job(
     if status is not None:
         return objective(status)
     try:
-        return train_one(config, folder, chosen, tells=tells)
+        return train_one(config, folder, chosen)
     except RunFailedError:
         raise
     except Exception as error:

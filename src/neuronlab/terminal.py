@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.table import Table
 
-# Without a terminal rich assumes 80 columns and cuts tables; a file has room for more.
-console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+def make_console() -> Console:
+    """As wide as the terminal; without one rich would assume 80 columns and cut tables."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+console = make_console()
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Keeps runs from printing for a while: of hundreds nobody reads what each has to say."""
+    console.quiet = True
+    try:
+        yield
+    finally:
+        console.quiet = False
 
 
 def number(value: object) -> str:
