@@ -40,7 +40,8 @@ class PopulationLauncherConf:
     Attributes:
         vectorized: The dotted name of a function that takes a sequence of `Job` and returns, for
             each, its return value or the exception that it failed with; null calls the task
-            function job by job.
+            function job by job. `hydra.job.chdir` and `hydra.job.env_set` belong to the task
+            function: while many jobs train in one process they have no effect.
         max_members: How many jobs that function may treat as one, given to it as
             `max_members`; null leaves it to the function.
     """
