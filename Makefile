@@ -51,5 +51,5 @@ pictures: $(STAMP) ## take the README's pictures again (needs Chromium)
 	$(BIN)/python -m pytest tests/test_tensorboard.py --pictures docs
 
 clean: ## remove the environment and caches; outputs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
