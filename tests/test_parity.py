@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import alone, make_job, train_together
+from conftest import alone, compose_run, make_job, train_together
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from neuronlab.population import make_plan
@@ -91,6 +93,12 @@ def assert_same_checkpoint(member: Path, alone: Path, tolerance: float) -> None:
         )
 
 
+@cache
+def optimizer_node(name: str) -> dict[str, Any]:
+    node: dict[str, Any] = compose_run(f"optimizer={name}")[0]["optimizer"]
+    return node
+
+
 def table_row(
     folder: Path, activation: str, loss: str, batch: str, data: str, steps: int, precision: int
 ) -> None:
@@ -103,17 +111,16 @@ def table_row(
         *(f"trainer.check_val_every_n_epoch={max(1, epochs // 10)}", "~callbacks.histograms"),
     ]
     shared = [o for o in shared if not (loss == "mae" and o.startswith("data.noise"))]
+    template = make_job(folder, *shared)  # composing takes longer than training
     jobs = []
-    for optimizer in OPTIMIZERS:
-        rate = RATES.get(optimizer, 0.05)
-        chosen = [f"optimizer={optimizer}", *shared, f"optimizer.lr={rate}"]
-        first = make_job(folder / "members" / f"{optimizer} 0", *chosen)
-        config = copy.deepcopy(first.config)  # composing takes longer than training
-        config["seed"] = config["data"]["order_seed"] = 1
-        config["data"]["seed"] = 7 if data == "shared" else 1
-        config["optimizer"]["lr"] = rate / 2
-        other = folder / "members" / f"{optimizer} 1"
-        jobs += [first, replace(first, config=config, folder=other)]
+    for optimizer, seed in product(OPTIMIZERS, (0, 1)):
+        config = copy.deepcopy(template.config)
+        config["seed"] = config["data"]["order_seed"] = seed
+        config["data"]["seed"] = 7 if data == "shared" else seed
+        rate = RATES.get(optimizer, 0.05) / (1 + seed)
+        config["optimizer"] = {**optimizer_node(optimizer), "lr": rate}
+        place = folder / "members" / f"{optimizer} {seed}"
+        jobs.append(replace(template, config=config, folder=place))
     plan = make_plan(jobs)
     assert (len(plan.cohorts), len(plan.alone)) == (len(OPTIMIZERS), 0)
     train_together(jobs)
