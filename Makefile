@@ -31,8 +31,8 @@ tensorboard: $(STAMP) ## curves and histograms of all runs, on http://localhost:
 predict: $(STAMP) ## ask the newest run: make predict ARGS="'inputs=[[8,7,75,80]]'"
 	$(BIN)/python src/predict.py $(ARGS)
 
-test: $(STAMP) ## the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## the tests, on all cores
+	$(BIN)/python -m pytest --numprocesses auto $(ARGS)
 
 check: $(STAMP) ## lint, format and types
 	$(BIN)/ruff check .
