@@ -31,8 +31,9 @@ tensorboard: $(STAMP) ## curves and histograms of all runs, on http://localhost:
 predict: $(STAMP) ## ask the newest run: make predict ARGS="'inputs=[[8,7,75,80]]'"
 	$(BIN)/python src/predict.py $(ARGS)
 
+# One thread each, since there are as many processes as cores.
 test: $(STAMP) ## the tests, on all cores
-	$(BIN)/python -m pytest --numprocesses auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto $(ARGS)
 
 check: $(STAMP) ## lint, format and types
 	$(BIN)/ruff check .
