@@ -105,17 +105,16 @@ class Histograms(ForMany):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Records, where it is time."""
         due = trainer.current_epoch % self.every_n_epochs == 0
-        records = [record for _, record, last in running(trainer) if due or last]
-        chosen = [index for index, _, last in running(trainer) if due or last]
-        if not records:
+        chosen = {index: record for index, record, last in running(trainer) if due or last}
+        if not chosen:
             return
         assert isinstance(pl_module, Runs)
         for name, weights, gradients in pl_module.stacked():
             for kind, values in (("weights", weights), ("gradients", gradients)):
                 if values is None:
                     continue
-                found = histograms(values[chosen].flatten(1))  # of [N, M]
-                for record, histogram in zip(records, found, strict=True):
+                found = histograms(values[list(chosen)].flatten(1))  # of [N, M]
+                for record, histogram in zip(chosen.values(), found, strict=True):
                     record.histogram(trainer.global_step, f"{kind}/{name}", histogram)
 
 
