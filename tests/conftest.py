@@ -1,7 +1,10 @@
-"""What the tests share: composing a configuration, and training a run, in this process."""
+"""What the tests share: composing a configuration, training a run or a sweep, in this process."""
 
 from __future__ import annotations
 
+import functools
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+import train as train_script
 from hydra_plugins.neuronlab_population import Job
+from neuronlab.cli import command_line
 from neuronlab.configs import plain
 from neuronlab.hparams import Chosen
 from neuronlab.population import train_many
@@ -22,6 +27,8 @@ from neuronlab.solo import train_one
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 Config = dict[str, Any]
+SMALL = ("trainer=cpu", "data.rows=50", "data.batch_size=15", "trainer.max_epochs=3")
+Sweep = Callable[..., int]
 
 register_resolvers()
 
@@ -54,6 +61,21 @@ def alone(job: Job, folder: Path) -> Path:
     return folder
 
 
+def run_sweep(
+    place: Path, *overrides: str, name: str = "sweep", small: Sequence[str] = SMALL
+) -> int:
+    """Runs a small sweep through the command line, into a folder below one; the exit status."""
+    arguments = ["src/train.py", "-m", *small, *overrides, f"hydra.sweep.dir={name}"]
+    before = Path.cwd()
+    os.chdir(place)
+    GlobalHydra.instance().clear()
+    try:
+        with patch.object(sys, "argv", arguments):
+            return command_line(train_script.main, "train")
+    finally:
+        os.chdir(before)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pictures", type=Path, help="folder to save the README's pictures in")
 
@@ -75,3 +97,10 @@ def train(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return run
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
+    """Runs a small sweep into `sweep` below the test's own folder, which it goes to."""
+    monkeypatch.chdir(tmp_path)
+    return functools.partial(run_sweep, tmp_path)
