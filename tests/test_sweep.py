@@ -4,41 +4,24 @@ from __future__ import annotations
 
 import csv
 import functools
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import scipy.stats
 import torch
-from conftest import ROOT
-from hydra.core.global_hydra import GlobalHydra
+from conftest import ROOT, SMALL, Sweep
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import train as train_script
 from neuronlab import datasets
-from neuronlab.cli import command_line
 from neuronlab.datasets import Table, make_students
 from neuronlab.records import read_metrics, read_status
-from neuronlab.sweep import Outcome, settings_table
-
-SMALL = ("trainer=cpu", "data.rows=50", "data.batch_size=15", "trainer.max_epochs=3")
-Sweep = Callable[..., int]
-
-
-@pytest.fixture
-def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
-    """Runs a sweep in this process, into `sweep` below a folder; returns the exit status."""
-
-    def run(*overrides: str, name: str = "sweep") -> int:
-        monkeypatch.chdir(tmp_path)
-        arguments = ["src/train.py", "-m", *SMALL, *overrides, f"hydra.sweep.dir={name}"]
-        monkeypatch.setattr(sys, "argv", arguments)
-        GlobalHydra.instance().clear()
-        return command_line(train_script.main, "train")
-
-    return run
+from neuronlab.sweep import settings_table
 
 
 def results(folder: Path) -> list[dict[str, str]]:
@@ -242,24 +225,51 @@ def test_the_closing_table_compares_what_can_be_compared(
 
 
 def test_the_closing_table_ranks_by_the_mean_over_seeds() -> None:
-    def run(lr: str, seed: int, loss: float | None) -> Outcome:
-        state = "diverged" if loss is None else "completed"
-        swept = {"optimizer.lr": lr, "seed": str(seed)}
-        return Outcome(
-            f"{lr} {seed}", swept, "mse of line", state, {"val/loss": loss}, None, None, False
-        )
-
-    settings = {
-        (("optimizer.lr", lr),): [run(lr, seed, loss) for seed, loss in enumerate(losses)]
-        for lr, losses in {"1": [0.1, None], "0.1": [0.5, 0.7], "0.01": [0.2, 0.4]}.items()
-    }
-    made = settings_table(settings, "")
+    losses = {"1": [0.1, np.nan], "0.1": [0.5, 0.7], "0.01": [0.2, 0.4], "0.001": [0.9]}
+    runs = pd.DataFrame(
+        [
+            {
+                "optimizer.lr": lr,
+                "seed": str(seed),
+                "state": "diverged" if np.isnan(loss) else "completed",
+                "val/loss": loss,
+            }
+            for lr, some in losses.items()
+            for seed, loss in enumerate(some)
+        ]
+    )
+    made = settings_table(runs, ["optimizer.lr"], "")
     shown = [list(column.cells) for column in made.columns]
-    assert shown[1] == ["0.01", "0.1", "1"]  # a setting of which a run diverged comes last
-    assert shown[2] == ["0.3", "0.6", "0.1"]
-    assert shown[3] == ["0.1414", "0.1414", ""]  # √0.02
-    assert shown[4] == ["2", "2", "2"]
-    assert shown[5] == ["", "", "1"]
+    assert shown[1] == ["0.01", "0.1", "0.001", "1"]  # one of which a run diverged comes last
+    assert shown[2] == ["0.3", "0.6", "0.9", "0.1"]
+    half = scipy.stats.t.ppf(0.975, 1) * 0.1  # √0.02 / √2
+    intervals = [f"{mean - half:.4g} to {mean + half:.4g}" for mean in (0.3, 0.6)]
+    assert shown[3] == [*intervals, "", ""]
+    assert shown[4] == ["2", "2", "1", "2"]
+    assert shown[5] == ["", "", "", "1"]
+
+
+def test_the_closing_table_of_one_setting_in_which_all_diverged() -> None:
+    runs = pd.DataFrame({"seed": ["0", "1"], "state": ["diverged"] * 2})
+    shown = [list(column.cells) for column in settings_table(runs, [], "").columns]
+    assert shown == [["1"], ["–"], [""], ["2"], ["2"]]
+
+
+def test_swept_values_are_written_as_they_were_given(sweep: Sweep, tmp_path: Path) -> None:
+    assert sweep("optimizer.lr=0.10,1e-2", "model.hidden=[4],[8,8]") == 0
+    rows = results(tmp_path / "sweep")
+    assert [(row["optimizer.lr"], row["model.hidden"]) for row in rows] == [
+        (lr, hidden) for lr in ("0.1", "0.01") for hidden in ("[4]", "[8,8]")
+    ]
+
+
+def test_training_needs_no_tables() -> None:
+    """Importing pandas takes half a second, which only the end of a sweep has use for."""
+    code = "import sys, train, neuronlab.solo, neuronlab.population, neuronlab.sweep; " + (
+        "sys.exit('pandas' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -310,7 +320,9 @@ def test_a_folder_that_cannot_be_written_stops_no_other_run(sweep: Sweep, tmp_pa
 )
 def test_experiments_that_sweep(sweep: Sweep, tmp_path: Path, name: str) -> None:
     """Every shipped sweep composes whole and is checked whole; of each, two seeds take an epoch."""
-    short = ["seed=0", "trainer.max_epochs=1", "++data.rows=100", "++data.batch_size=null"]
-    assert sweep(f"experiment={name}", *short) == 0
+    small = ["trainer=cpu", "seed=0", "trainer.max_epochs=1", "++data.batch_size=null"]
+    if "sketches" not in (ROOT / f"conf/experiment/{name}.yaml").read_text():  # which are two rows
+        small.append("++data.rows=100")
+    assert sweep(f"experiment={name}", small=small) == 0
     states = {row["state"] for row in results(tmp_path / "sweep")}
     assert states <= {"completed", "diverged"}

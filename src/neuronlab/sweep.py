@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import math
 import shlex
-import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -22,14 +20,19 @@ from neuronlab.cohorts import cohort_key
 from neuronlab.configs import flatten
 from neuronlab.errors import ConfigError, SweepFailedError
 from neuronlab.folders import program, short
-from neuronlab.records import OVER, csv_lines, read_status, replace
+from neuronlab.records import OVER, replace
 from neuronlab.solo import prepare
+from neuronlab.swept import SEEDS
 from neuronlab.terminal import console, number, table
 
-SEEDS = ("seed", "data.seed", "data.order_seed")  # what repeats a setting without changing it
+if TYPE_CHECKING:  # pandas and SciPy come in when a sweep closes
+    import pandas as pd
+
+    from neuronlab.results import Results
+
 BEST = 10  # settings that the closing table shows
+LOSS = "val/loss"  # what ranks them
 RESULTS = "results.csv"
-Setting = tuple[tuple[str, str], ...]  # swept keys with their values
 
 
 def check_jobs(jobs: Sequence[Job]) -> list[tuple[Job, Exception]]:
@@ -53,7 +56,7 @@ def check_jobs(jobs: Sequence[Job]) -> list[tuple[Job, Exception]]:
         cohort, leaves = cohort_key(job.config), dict(flatten(job.config))
         goes_on = job.config["ckpt_path"] is not None  # a checkpoint, which every number must fit
         if cohort not in prepared or goes_on:
-            prepared[cohort] = _refusal(lambda: prepare(job.config, job.folder))  # noqa: B023 # called now
+            prepared[cohort] = _refusal(lambda: _prepare(job))  # noqa: B023 # called now
         setting = json.dumps([v for path, v in leaves.items() if path not in SEEDS], default=str)
         if setting not in built:
             built[setting] = _refusal(lambda: build(job.config))  # noqa: B023 # called now
@@ -61,6 +64,15 @@ def check_jobs(jobs: Sequence[Job]) -> list[tuple[Job, Exception]]:
         if refusal is not None:
             bad.append((job, refusal))
     return bad
+
+
+def _prepare(job: Job) -> None:
+    """What a cohort shares: Trainer and callbacks, and the claims that its runs are for."""
+    prepare(job.config, job.folder)
+    if job.config.get("claims"):
+        from neuronlab.claims import read_claims
+
+        read_claims(job.config)
 
 
 def _refusal(make: Callable[[], object]) -> ConfigError | None:
@@ -83,33 +95,8 @@ def _check_record(config: Mapping[str, Any]) -> None:
         raise ConfigError("logger: a sweep needs the records of logger=tensorboard or logger=csv")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one run of a sweep came to.
-
-    Attributes:
-        run: The run's folder below that of the sweep.
-        swept: The values of the keys in which the sweep's jobs differ.
-        task: What its loss measures: runs of different tasks cannot be compared.
-        state: completed, diverged, failed, or unfinished.
-        metrics: The final metrics; None where one is not finite.
-        diverged_at_step: The step, where the run diverged.
-        error: What was raised, where it failed.
-        skipped: Whether it was complete before this sweep began.
-    """
-
-    run: str
-    swept: Mapping[str, str]
-    task: str
-    state: str
-    metrics: Mapping[str, float | None]
-    diverged_at_step: int | None
-    error: str | None
-    skipped: bool
-
-
 def close_sweep(jobs: Sequence[Job], folder: Path, seconds: float) -> None:
-    """Writes `results.csv`, and prints what the sweep came to.
+    """Writes `results.csv` and the means over seeds, and prints what the sweep came to.
 
     Args:
         jobs: All jobs of the sweep.
@@ -119,63 +106,40 @@ def close_sweep(jobs: Sequence[Job], folder: Path, seconds: float) -> None:
     Raises:
         SweepFailedError: If runs failed.
     """
-    outcomes = read_outcomes(jobs, folder, time.time() - seconds)
-    write_results(outcomes, folder)
-    print_closing(outcomes, folder, seconds)
-    if any(outcome.state == "unfinished" for outcome in outcomes):
+    from neuronlab.aggregate import write_means
+    from neuronlab.results import read_jobs
+
+    began = time.time() - seconds
+    events = any(_has_events(job.config) for job in jobs)
+    results = read_jobs(jobs, folder, with_curves=events)
+    write_results(results.runs, folder)
+    means = write_means(results, folder) if events else None
+    print_closing(results, folder, seconds, _skipped(results, began), means)
+    states = results.runs["state"]
+    if any(job.config["report"]["auto"] for job in jobs) and states.isin(OVER).any():
+        from neuronlab.report.build import report
+
+        report({"sweep": str(folder), "output": None, "outputs": str(folder)})
+    if (states == "unfinished").any():
         arguments = [a for a in sys.argv if not a.startswith("hydra.sweep.dir=")]
         place = shlex.quote(f"hydra.sweep.dir={short(folder.resolve())}")
         command = shlex.join([short(program("python")), *arguments])
         console.print(f"go on with: {command} {place}", markup=False, soft_wrap=True)
-    failed = [outcome for outcome in outcomes if outcome.state not in OVER]
-    if failed:  # of a sweep that was stopped, that it was stopped is what counts
-        what = failed[0].error or "left no status; can its folder be written?"
-        raise SweepFailedError(
-            f"{len(failed)} of {len(outcomes)} runs failed, first {failed[0].run}: {what}"
-        )
+    failed = results.runs[~states.isin(OVER)]
+    if len(failed):  # of a sweep that was stopped, that it was stopped is what counts
+        what = failed["error"].iloc[0] or "left no status; can its folder be written?"
+        first = _below(Path(failed.index[0]), folder)
+        raise SweepFailedError(f"{len(failed)} of {len(states)} runs failed, first {first}: {what}")
 
 
-def read_outcomes(jobs: Sequence[Job], folder: Path, started: float) -> list[Outcome]:
-    """Reads what each job came to from its `status.json`.
-
-    Args:
-        jobs: All jobs of the sweep.
-        folder: The sweep's folder.
-        started: When this sweep began, in seconds since 1970.
-    """
-    given = [dict(_split(override) for override in job.overrides) for job in jobs]
-    keys = list(dict.fromkeys(key for one in given for key in one))
-    keys = [key for key in keys if len({one.get(key) for one in given}) > 1]
-    outcomes = []
-    for job, one in zip(jobs, given, strict=True):
-        status = read_status(job.folder)
-        file = job.folder / "status.json"
-        seen: dict[str, Any] = status or {"state": "unfinished", "metrics": {}}
-        outcomes.append(
-            Outcome(
-                run=_below(job.folder, folder),
-                swept={key: one.get(key, "") for key in keys},
-                task=_task(job.config),
-                state=seen["state"],
-                metrics=seen["metrics"],
-                diverged_at_step=seen.get("diverged_at_step"),
-                error=seen.get("error"),
-                skipped=status is not None and file.stat().st_mtime < started,
-            )
-        )
-    return outcomes
+def _has_events(config: Mapping[str, Any]) -> bool:
+    return any(node.get("tensorboard") for node in (config.get("logger") or {}).values())
 
 
-def _task(config: Mapping[str, Any]) -> str:
-    """A loss and the data it is of, as `bce of circle`."""
-    loss, data = (config[k]["_target_"].rpartition(".")[2] for k in ("loss", "data"))
-    scale = ", standardized" if config["data"].get("standardize") else ""
-    return f"{loss} of {data.removeprefix('make_')}{scale}"
-
-
-def _split(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
-    return key.lstrip("+~"), value
+def _skipped(results: Results, began: float) -> int:
+    """How many runs were over before the sweep began."""
+    over = results.runs.index[results.runs["state"] != "unfinished"]
+    return sum((Path(run) / "status.json").stat().st_mtime < began for run in over)
 
 
 def _below(folder: Path, parent: Path) -> str:
@@ -185,82 +149,87 @@ def _below(folder: Path, parent: Path) -> str:
         return str(folder)
 
 
-def write_results(outcomes: Sequence[Outcome], folder: Path) -> None:
-    """Writes `results.csv`: a row per run with every swept key, the state, every final metric."""
-    keys = list(outcomes[0].swept) if outcomes else []
-    tags = list(dict.fromkeys(tag for outcome in outcomes for tag in outcome.metrics))
-    columns = ["run", *keys, "state", "diverged_at_step", "error", *tags]
-    rows: list[dict[str, Any]] = [
-        {
-            "run": outcome.run,
-            **outcome.swept,
-            "state": outcome.state,
-            "diverged_at_step": outcome.diverged_at_step,
-            "error": outcome.error,
-            **outcome.metrics,
-        }
-        for outcome in outcomes
-    ]
+def write_results(runs: pd.DataFrame, folder: Path) -> None:
+    """Writes `results.csv`: a row per run with every swept key, the state, every final metric.
+
+    Args:
+        runs: The runs, as `read_jobs` gives them.
+        folder: The sweep's folder.
+    """
+    written = runs.drop(columns=["task", "seconds"])
+    written["diverged_at_step"] = written["diverged_at_step"].astype("Int64")  # as no float
+    written.insert(0, "run", [_below(Path(run), folder) for run in runs.index])
     folder.mkdir(parents=True, exist_ok=True)
-    replace(folder / RESULTS, csv_lines(rows, columns, header=True))
+    replace(folder / RESULTS, written.to_csv(index=False, lineterminator="\r\n"))
 
 
-def print_closing(outcomes: Sequence[Outcome], folder: Path, seconds: float) -> None:
-    """Prints the best settings, how many runs ended how, and where all is."""
-    over = [outcome for outcome in outcomes if outcome.state in OVER]
-    tasks = list(dict.fromkeys(outcome.task for outcome in over))
+def print_closing(
+    results: Results, folder: Path, seconds: float, skipped: int, means: Path | None
+) -> None:
+    """Prints the best settings, how many runs ended how, and where all is.
+
+    Args:
+        results: All runs of the sweep.
+        folder: The sweep's folder.
+        seconds: How long it took.
+        skipped: How many runs were over before it began.
+        means: Where the means over seeds are, if there are any.
+    """
+    over = results.runs[results.runs["state"].isin(OVER)]
+    tasks = over["task"].unique()
     for task in tasks:
-        settings: dict[Setting, list[Outcome]] = {}
-        for run in over:
-            if run.task == task:
-                setting = tuple((k, v) for k, v in run.swept.items() if k not in SEEDS)
-                settings.setdefault(setting, []).append(run)
-        console.print(settings_table(settings, f": {task}" if len(tasks) > 1 else ""))
-    states = ("completed", "diverged", "failed", "unfinished")
-    counts = {state: sum(o.state == state for o in outcomes) for state in states}
-    skipped = sum(outcome.skipped for outcome in outcomes)
+        runs = over[over["task"] == task]
+        where = f": {task}" if len(tasks) > 1 else ""
+        console.print(settings_table(runs, results.setting_keys, where))
+    counts = {
+        state: int((results.runs["state"] == state).sum())
+        for state in ("completed", "diverged", "failed", "unfinished")
+    }
     parts = [
         f"{count} {state}" for state, count in counts.items() if count or state != "unfinished"
     ]
     parts.append(f"{skipped} skipped")
     console.print(f"runs         {', '.join(parts)} · {seconds:.1f} s")
     place = short(folder.resolve())
-    command = shlex.join([short(program("tensorboard")), "--logdir", place])
-    console.print(f"folder       {place}", soft_wrap=True, markup=False)
-    console.print(f"results      {Path(place) / RESULTS}", soft_wrap=True, markup=False)
-    console.print(f"TensorBoard  {command}", soft_wrap=True, markup=False)
+    lines = {"folder": place, "results": str(Path(place) / RESULTS), "TensorBoard": _board(folder)}
+    if means is not None:
+        lines["means"] = _board(means)
+    script = str(Path(sys.argv[0]).with_name("report.py"))
+    lines["report"] = shlex.join([short(program("python")), script, f"sweep={place}"])
+    for name, line in lines.items():
+        console.print(f"{name:<12} {line}", soft_wrap=True, markup=False)
 
 
-def settings_table(settings: Mapping[Setting, Sequence[Outcome]], where: str) -> Table:
+def _board(folder: Path) -> str:
+    """The command that shows a folder in TensorBoard."""
+    return shlex.join([short(program("tensorboard")), "--logdir", short(folder.resolve())])
+
+
+def settings_table(runs: pd.DataFrame, keys: Sequence[str], where: str) -> Table:
     """The best settings, by mean `val/loss` of the last epoch over seeds.
 
     Args:
-        settings: The runs of each setting.
-        where: What they have in common, for the title.
+        runs: Runs that are over.
+        keys: The keys that make a setting.
+        where: What the runs have in common, for the title.
     """
-    ranked = sorted(settings.items(), key=lambda item: _mean(item[1]))
+    from neuronlab.statistics import rank
+
+    if LOSS not in runs:  # all have diverged before they were validated
+        runs = runs.assign(**{LOSS: float("nan")})
+    ranked = rank(runs, keys, LOSS, reported=())
     shown = f"best {BEST} of {len(ranked)} settings" if len(ranked) > BEST else "settings"
-    names = [name for name, _ in ranked[0][0]]
-    made = table(f"{shown} by mean val/loss of the last epoch{where}", "", *names)
-    for column in ("val/loss", "± sd", "runs", "diverged"):
+    made = table(f"{shown} by mean {LOSS} of the last epoch{where}", "", *keys)
+    for column in (LOSS, "95 % interval", "runs", "diverged"):
         made.add_column(column, justify="right")
-    for rank, (setting, runs) in enumerate(ranked[:BEST], start=1):
-        losses = _losses(runs)
-        mean = number(statistics.fmean(losses)) if losses else "–"
-        spread = number(statistics.stdev(losses)) if len(losses) > 1 else ""
-        diverged = sum(run.state == "diverged" for run in runs)
-        values = [value for _, value in setting]
-        made.add_row(str(rank), *values, mean, spread, str(len(runs)), str(diverged or ""))
+    for _, row in ranked.head(BEST).iterrows():
+        mean, low, high = (row[f"{LOSS} {end}"] for end in ("mean", "low", "high"))
+        made.add_row(
+            str(int(row["rank"])),
+            *map(str, row[list(keys)]),
+            "–" if math.isnan(mean) else number(mean),
+            "" if math.isnan(low) else f"{number(low)} to {number(high)}",
+            str(int(row["runs"])),
+            str(int(row["diverged"]) or ""),
+        )
     return made
-
-
-def _losses(runs: Sequence[Outcome]) -> list[float]:
-    """The final losses of runs that did not diverge."""
-    losses = (run.metrics.get("val/loss") for run in runs if run.state == "completed")
-    return [loss for loss in losses if loss is not None]
-
-
-def _mean(runs: Sequence[Outcome]) -> float:
-    """The mean loss of a setting; a diverged run makes it worse than any that has none."""
-    losses = _losses(runs)
-    return statistics.fmean(losses) if len(losses) == len(runs) else math.inf
