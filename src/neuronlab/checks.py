@@ -35,6 +35,7 @@ PREFIXES = (
 TARGETS = ("data", "model", "activation", "loss", "optimizer", "trainer")  # each names one
 COLLECTIONS = ("callbacks", "logger")  # each names any number, by keys of the user's choice
 VALUES = ("seed", "ckpt_path")
+REPORTING = ("claims", "report")  # what is for after a sweep, and checked there
 INSTANTIATE_KEYS = ("_target_", "_partial_")  # Hydra's others have no use here
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
@@ -74,12 +75,27 @@ def check(config: Mapping[str, Any]) -> None:
     """
     problems = list(_root(config))
     if not problems:  # each step takes it that the one before found nothing
-        nodes = [(json.dumps(node, default=str), path) for path, node in target_nodes(config)]
-        problems = [line for text, path in nodes for line in _keys(text, path)]
+        problems = _problems({key: node for key, node in config.items() if key not in REPORTING})
     if not problems:
         problems = list(_values(config))
     if problems:
         raise ConfigError(*problems)
+
+
+def check_nodes(nodes: Mapping[str, Any], path: str) -> None:
+    """Checks what the targets below a path name, and what is given to them.
+
+    Raises:
+        ConfigError: With one line per problem.
+    """
+    problems = _problems(nodes, path)
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _problems(nodes: Mapping[str, Any], path: str = "") -> list[str]:
+    found = [(json.dumps(node, default=str), place) for place, node in target_nodes(nodes, path)]
+    return [line for text, place in found for line in _keys(text, place)]
 
 
 def check_targets(config: Mapping[str, Any]) -> None:
@@ -119,7 +135,8 @@ def resolve_target(target: object, path: str) -> Callable[..., Any]:
     try:
         found = get_object(target)
     except Exception as error:
-        raise ConfigError(f"{path}._target_={target}: cannot be found ({error})") from error
+        text = " ".join(str(error).split())
+        raise ConfigError(f"{path}._target_={target}: cannot be found ({text})") from error
     home = f"{getattr(found, '__module__', None) or ''}."
     if not callable(found) or not home.startswith(PREFIXES):
         raise ConfigError(f"{path}._target_={target}: is {home[:-1] or 'no class'}; it {allowed}")
@@ -151,7 +168,7 @@ def _arguments(target: Callable[..., Any]) -> Mapping[str, Any]:
 
 
 def _root(config: Mapping[str, Any]) -> Iterator[str]:
-    known = (*TARGETS, *COLLECTIONS, *VALUES)
+    known = (*TARGETS, *COLLECTIONS, *VALUES, *REPORTING)
     valid = {key: value for key, value in config.items() if key in known}
     paths = {*known, *(path for path, _ in flatten(valid))}
     for key, value in config.items():
@@ -161,6 +178,9 @@ def _root(config: Mapping[str, Any]) -> Iterator[str]:
     seed = config.get("seed")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         yield f"seed={show(seed)}: must be a whole number ≥ 0"
+    auto = (config.get("report") or {}).get("auto", False)
+    if not isinstance(auto, bool):
+        yield f"report.auto={show(auto)}: must be true or false"
     for key in TARGETS:
         if not isinstance(config.get(key), Mapping) or "_target_" not in config[key]:
             yield f"{key}={show(config.get(key))}: must be an option of the group {key}"
@@ -229,6 +249,8 @@ def _values(config: Mapping[str, Any]) -> Iterator[str]:
 def _has_type(value: Any, annotation: Any) -> bool:
     if isinstance(value, Mapping):  # built from its own target, whose type is its own matter
         return True
+    if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+        return typing.get_origin(annotation) is list  # likewise, each of them
     if isinstance(value, bool) and not _accepts(bool, annotation):
         return False  # a bool is an int to Python, but `rows=true` is a slip
     candidates = (value, tuple(value)) if isinstance(value, list) else (value,)

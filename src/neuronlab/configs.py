@@ -38,7 +38,10 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 # What changes how a run is started or watched, but nothing that it leaves.
-INCIDENTAL = ("ckpt_path", "logger.", "callbacks.progress.", "trainer.enable_")
+INCIDENTAL = (
+    *("ckpt_path", "logger.", "callbacks.progress.", "trainer.enable_"),
+    *("claims", "report."),
+)
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

@@ -55,28 +55,30 @@ def draw_fit(learner: Learner, table: Table, when: str) -> bytes:
 
 
 def _draw_curve(axes: Axes, learner: Learner, table: Table) -> None:
-    x = _range(table.x[:, 0], CURVE_POINTS)
+    x = spread(table.x[:, 0], CURVE_POINTS)
     axes.plot(table.x[:, 0], table.y[:, 0], ".", color="0.55", label="data")
-    axes.plot(x, _predict(learner, x[:, None])[:, 0], color=COLORS[1], linewidth=2, label="network")
+    axes.plot(
+        x, predicted(learner, x[:, None])[:, 0], color=COLORS[1], linewidth=2, label="network"
+    )
     axes.legend()
 
 
 def _draw_plane(axes: Axes, learner: Learner, table: Table) -> None:
-    first, second = (_range(table.x[:, column], GRID_POINTS) for column in (0, 1))
+    first, second = (spread(table.x[:, column], GRID_POINTS) for column in (0, 1))
     grid = torch.cartesian_prod(first, second)  # [G², 2]
-    values = _predict(learner, grid)  # [G², K]
+    values = predicted(learner, grid)  # [G², K]
     if table.task == "multiclass":
         levels = np.arange(table.out_features + 1) - 0.5
         height = values.argmax(axis=1).astype(float)
         colors = [COLORS[index % len(COLORS)] for index in range(table.out_features)]
-        axes.contourf(first, second, _as_grid(height), levels, colors=colors, alpha=0.3)
+        axes.contourf(first, second, as_grid(height), levels, colors=colors, alpha=0.3)
     else:
-        shown = axes.contourf(first, second, _as_grid(values[:, 0]), 20, cmap="RdBu", alpha=0.6)
+        shown = axes.contourf(first, second, as_grid(values[:, 0]), 20, cmap="RdBu", alpha=0.6)
         probability = table.task == "binary"
         label = f"P({table.target})" if probability else table.target
         axes.figure.colorbar(shown, label=label)
         if probability and values.min() < 0.5 < values.max():
-            boundary = _as_grid(values[:, 0])
+            boundary = as_grid(values[:, 0])
             axes.contour(first, second, boundary, [0.5], colors="black", linewidths=1.5)
     if table.task == "regression":
         axes.scatter(
@@ -100,18 +102,18 @@ def _draw_plane(axes: Axes, learner: Learner, table: Table) -> None:
     axes.legend()
 
 
-def _range(values: Tensor, points: int) -> Tensor:
+def spread(values: Tensor, points: int) -> Tensor:
     """Evenly spaced numbers over the range of the values and a margin."""
     low, high = values.min().item(), values.max().item()
     margin = MARGIN * ((high - low) or 1.0)
     return torch.linspace(low - margin, high + margin, points)
 
 
-def _as_grid(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def as_grid(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """[G²] with the first coordinate outermost → [G, G] as matplotlib takes it, rows upward."""
     return values.reshape(GRID_POINTS, GRID_POINTS).T
 
 
-def _predict(learner: Learner, x: Tensor) -> NDArray[np.floating[Any]]:
+def predicted(learner: Learner, x: Tensor) -> NDArray[np.floating[Any]]:
     """Raw features [n, D] → predictions in the target's units [n, K]; NaN drawn as nothing."""
     return np.asarray(torch.nan_to_num(learner.ask(x).cpu().float()).numpy())

@@ -79,10 +79,14 @@ def load_learner(folder: Path) -> Learner:
         step = status.get("diverged_at_step")
         raise ConfigError(f"run={folder}: diverged at step {step}; its network has no answers")
     try:
-        return Learner.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+        # As `load_from_checkpoint`, which reads the file again and looks through the whole stack.
+        learner = Learner(**checkpoint["hyper_parameters"])
+        learner.on_load_checkpoint(checkpoint)
+        learner.load_state_dict(checkpoint["state_dict"])
     except Exception as error:  # weights that do not fit the network, or a network that isn't one
         text = " ".join(str(error).split())
         raise ConfigError(f"run={folder}: {CHECKPOINT}: damaged ({text[:200]})") from error
+    return learner
 
 
 def _folder(config: Mapping[str, Any]) -> Path:
