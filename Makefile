@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help train sweep tensorboard predict test check format bench pictures clean
+.PHONY: help train sweep report claims tensorboard predict test check format bench pictures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,18 @@ SWEEP := activation=relu,silu optimizer=sgd,adam optimizer.lr=0.01,0.03,0.1,0.3,
 
 sweep: $(STAMP) ## 200 runs at once, or with ARGS others: make sweep ARGS="experiment=optimizers"
 	$(BIN)/python src/train.py --multirun $(if $(findstring experiment=,$(ARGS)),,$(SWEEP)) $(ARGS)
+
+report: $(STAMP) ## the page of the newest sweep, or of another: make report ARGS="sweep=outputs/…"
+	$(BIN)/python src/report.py $(ARGS)
+
+CLAIMS := $(patsubst conf/experiment/%.yaml,%,$(shell grep -l '^claims:' conf/experiment/*.yaml))
+
+claims: $(STAMP) ## the sweeps of the lessons' claims, and what they say; minutes, and again seconds
+	@for experiment in $(CLAIMS); do \
+		echo "$$experiment" && $(BIN)/python src/train.py --multirun experiment=$$experiment \
+			hydra.sweep.dir=outputs/claims/$$experiment $(ARGS) || exit; \
+	done
+	$(BIN)/python src/report.py sweep=outputs/claims
 
 tensorboard: $(STAMP) ## curves and histograms of all runs, on http://localhost:6006
 	$(BIN)/tensorboard --logdir outputs $(ARGS)
@@ -47,9 +59,10 @@ format: $(STAMP) ## format the code
 bench: $(STAMP) ## benchmarks, as ratios measured side by side
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/population.py $(ARGS)
+	$(BIN)/python bench/report.py
 
 pictures: $(STAMP) ## take the README's pictures again (needs Chromium)
-	$(BIN)/python -m pytest tests/test_tensorboard.py --pictures docs
+	$(BIN)/python -m pytest tests/test_tensorboard.py tests/test_report_browser.py --pictures docs
 
 clean: ## remove the environment and caches; outputs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

@@ -1,7 +1,6 @@
 """TensorBoard itself, in a real browser, shows what a run has recorded."""
 
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -10,17 +9,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import pytest
+from browser import browsing, needs_chromium
 from conftest import make_job
 
 from neuronlab.population import train_many
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: chromium)")
+pytestmark = needs_chromium
 
 
 @contextmanager
@@ -48,22 +43,6 @@ def _answers(address: str) -> bool:
         return urllib.request.urlopen(f"{address}/data/runs").read() != b"[]"
     except OSError:
         return False
-
-
-@contextmanager
-def browsing(width: int, height: int) -> Iterator[Any]:
-    """A page in Chromium; fails if the page reports an error."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    errors: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": width, "height": height})
-        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        yield page
-        browser.close()
-    # TensorBoard asks for its vendor's fonts; without a network that alone is missing
-    assert [error for error in errors if "ERR_" not in error] == []
 
 
 def test_every_tab_shows_the_run(train: Callable[..., Path]) -> None:
