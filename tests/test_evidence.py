@@ -250,7 +250,7 @@ def test_paired(effect: Any) -> None:
     effects = by_seed(TEST[1] - TEST[0]) if effect == "difference" else by_seed(RELU_TO_SILU)
     p = stats.wilcoxon(by_seed(RELU_TO_SILU), method="exact").pvalue
     wins = (TEST[1] < TEST[0]).mean()
-    assert found.detail == f"48 pairs, silu better in {wins:.0%}, Wilcoxon p = {p:.2g}"
+    assert found.detail == f"48 pairs, silu lower in {100 * wins:.0f} %, Wilcoxon p = {p:.2g}"
     assert np.sign(effects.mean()) == np.sign(found.estimate.value - (effect == "ratio"))
 
 
@@ -270,7 +270,10 @@ def test_numbers_are_paired_too() -> None:
 
 def test_higher_is_better_turns_who_wins() -> None:
     asked = evidence.paired("activation", "silu", "relu", higher_is_better=True)
-    assert f"silu better in {(TEST[1] > TEST[0]).mean():.0%}" in observed(asked, known()).detail
+    assert (
+        f"silu higher in {100 * (TEST[1] > TEST[0]).mean():.0f} %"
+        in observed(asked, known()).detail
+    )
 
 
 def test_tuned_is_chosen_by_validation() -> None:

@@ -34,7 +34,7 @@ from neuronlab.report.ranking import ranking
 from neuronlab.results import Results, read_results, run_folders
 
 Ask = Callable[..., tuple[int, str, str]]
-EMPTY = {"meta", "link", "br", "hr", "img", "input"}  # elements that have no end tag
+EMPTY = {"meta", "link", "br", "wbr", "hr", "img", "input"}  # elements that have no end tag
 HOSTILE = "</script><script>alert(1)</script><b>"
 
 

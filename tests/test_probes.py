@@ -318,6 +318,19 @@ def test_a_run_that_lost_its_checkpoint_is_named(tmp_path: Path) -> None:
                 measure(results)
 
 
+def test_nothing_is_built_that_a_checkpoint_must_not_name(tmp_path: Path) -> None:
+    results, networks = left(tmp_path, composed(*LINE), [0])
+    (run, (_, learner)), *_ = networks.items()
+    for part, name in (("data", "builtins.exec"), ("optimizer", "os.system")):
+        honest = learner.hparams[part]
+        learner.hparams[part] = {**honest, "_target_": name}
+        leave_network(run, learner)
+        learner.hparams[part] = honest
+        for measure in (probes.bias(), probes.bound()):
+            with pytest.raises(ConfigError, match=f"{part}._target_={name}: must begin with"):
+                measure(results)
+
+
 @pytest.mark.parametrize(
     ("measure", "overrides", "message"),
     [

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuronlab import statistics
+from neuronlab.comparison import compare
 from neuronlab.errors import ConfigError, show
 from neuronlab.measures import Measure, values_of
 from neuronlab.results import Results
@@ -138,7 +139,7 @@ def paired(
         measured = _numbers(chosen, metric)
         # To statistics, a run that diverged has no value; a measure may have one for it.
         state = chosen.runs["state"].where(measured.isna(), "completed")
-        compared = statistics.compare(
+        compared = compare(
             chosen.runs.assign(measured=measured, state=state),
             [name for name in chosen.keys if name != tuned],
             key,
@@ -165,14 +166,10 @@ def paired(
 
 def _at_best(results: Results, tuned: str) -> Results:
     """The runs of each setting at its best value of a key, by mean `val/loss` over seeds."""
-    runs = results.runs
-    others = [key for key in results.setting_keys if key != tuned]
+    others = [results.runs[key] for key in results.setting_keys if key != tuned]
     losses = _numbers(results, "val/loss").fillna(np.inf)
-    settings = [*(runs[key] for key in others), _swept(results, tuned)]
-    means = losses.groupby(settings).transform("mean")
-    lowest = (
-        means.groupby([runs[key] for key in others]).transform("min") if others else means.min()
-    )
+    means = losses.groupby([*others, _swept(results, tuned)]).transform("mean")
+    lowest = means.groupby(others).transform("min") if others else means.min()
     return results.select(means == lowest)
 
 

@@ -14,10 +14,10 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from neuronlab.comparison import Comparison, compare_all
 from neuronlab.report.overview import counted, shown
 from neuronlab.report.panel import DIVERGED, SYMBOLS, Panel, blank, color
 from neuronlab.results import Results
-from neuronlab.statistics import Comparison, compare_all
 
 METRIC = "test/loss"
 LR = "optimizer.lr"
@@ -126,21 +126,13 @@ def _better_first(compared: Sequence[Compared]) -> list[Compared]:
 
 def _turned(c: Comparison) -> Comparison:
     """A comparison seen from the other side."""
-    relative, difference = c.relative, c.difference
+    e, f = c.relative, c.difference
     with np.errstate(divide="ignore"):
-        ends = [float(np.divide(1, 1 + end) - 1) for end in (relative.low, relative.high)]
-    return replace(
-        c,
-        a=c.b,
-        b=c.a,
-        relative=replace(relative, value=1 / (1 + relative.value) - 1, low=ends[1], high=ends[0]),
-        difference=replace(
-            difference, value=-difference.value, low=-difference.high, high=-difference.low
-        ),
-        wins=1 - c.wins,
-        diverged_a=c.diverged_b,
-        diverged_b=c.diverged_a,
-    )
+        value, low, high = 1 / (1 + np.array([e.value, e.high, e.low])) - 1
+    relative = replace(e, value=float(value), low=float(low), high=float(high))
+    difference = replace(f, value=-f.value, low=-f.high, high=-f.low)
+    sides = {"a": c.b, "b": c.a, "diverged_a": c.diverged_b, "diverged_b": c.diverged_a}
+    return replace(c, relative=relative, difference=difference, wins=1 - c.wins, **sides)
 
 
 def _panel(key: str, compared: Sequence[Compared]) -> Panel:
@@ -170,13 +162,15 @@ def _title(key: str, found: Sequence[Comparison]) -> str:
         return _sentence(found[0])
     wins = dict.fromkeys(values, 0)
     for c in found:
-        wins[c.a] += _excludes_zero(c) and c.p_holm < CLEAR
+        wins[c.a] += c.p_holm < CLEAR and (_excludes_zero(c) or np.isnan(c.relative.value))
     most = max(wins.values())
     if not most:
         return f"No clear difference in {METRIC} between the {len(values)} values of {key}"
     best = [value_label(key, value) for value in values if wins[value] == most]
-    others = f"a clearly lower {METRIC} than {most} of the {len(values) - 1} others"
-    return f"{', '.join(best)} {'has' if len(best) == 1 else 'each have'} {others}"
+    others = len(values) - 1
+    has = "has" if len(best) == 1 else "each have"
+    fewer = f"all {others}" if most == others else f"{most} of the {others}"
+    return f"{', '.join(best)} {has} a clearly lower {METRIC} than {fewer} others"
 
 
 def _sentence(c: Comparison) -> str:
@@ -238,12 +232,15 @@ def _figure(key: str, drawn: Sequence[Compared]) -> go.Figure:
         zeroline=False,
         showgrid=False,
     )
-    figure.update_xaxes(zeroline=True, zerolinewidth=2, rangemode="tozero", tickangle=0)
+    figure.update_xaxes(zeroline=True, zerolinewidth=2, tickangle=0)
     if factors:
         title = f"{METRIC}, first over second (log scale)"
         figure.update_xaxes(_factor_ticks(logs.min(), logs.max()), title=title)
     else:
-        figure.update_xaxes(title=f"{METRIC}, first against second", ticksuffix=" %")
+        percents = np.append(100 * (ratios[np.isfinite(ratios)] - 1), 0)
+        ends = _padded(percents.min(), percents.max())
+        title = f"{METRIC}, first against second"
+        figure.update_xaxes(range=ends, title=title, ticksuffix=" %")
     return figure
 
 
@@ -310,8 +307,12 @@ def _factor_ticks(low: float, high: float) -> dict[str, Any]:
     for factor in factors:
         values += [-float(np.log10(factor)), float(np.log10(factor))]
         texts += [f"÷ {factor:,}", f"× {factor:,}"]
-    ends = [float(low - 0.08 * span), float(high + 0.08 * span)]
-    return {"tickvals": values, "ticktext": texts, "range": ends}
+    return {"tickvals": values, "ticktext": texts, "range": _padded(low, high)}
+
+
+def _padded(low: float, high: float) -> list[float]:
+    pad = 0.08 * (high - low) or 1.0
+    return [float(low - pad), float(high + pad)]
 
 
 def _hover(c: Comparison, task: str) -> str:

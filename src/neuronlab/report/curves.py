@@ -85,8 +85,10 @@ def choose_settings(results: Results) -> Drawn:
         calm = ranked.index[(ranked["diverged"] == 0) & ranked[f"{LOSS} mean"].notna()]
         worst = max(calm.max(), MOST - 1) if len(calm) else MOST - 1
         ranked = ranked.iloc[[*range(MOST - 1), worst]].reset_index(drop=True)
-        which = f"the {MOST - 1} with the lowest mean {LOSS} after the last epoch, and "
-        which += "the worst of which no run diverged" if worst in calm else "the next one"
+        which = f"the {MOST} with the lowest mean {LOSS} after the last epoch"
+        if worst in calm:
+            which = which.replace(str(MOST), str(MOST - 1), 1)
+            which += ", and the worst of which no run diverged"
         note = f"{MOST} of {count} settings: {which}."
     labels, common = setting_labels(ranked, keys)
     if common:
@@ -226,6 +228,16 @@ def packed(values: pd.Series) -> Any:
     return values.to_numpy(dtype=float).clip(-1e30, 1e30).astype(np.float32)
 
 
+def epoch_axis(epochs: pd.Series) -> dict[str, Any]:
+    """The settings of an axis of epochs, with none between two of them.
+
+    Args:
+        epochs: What is drawn.
+    """
+    few = {"dtick": 1} if epochs.max() < 8 else {}
+    return {"title": "epoch", "rangemode": "tozero", **few}
+
+
 def legend_room(labels: Sequence[str]) -> int:
     """Pixels that a legend below a figure needs; about what a phone does."""
     return 22 * max(1, sum(max(1, len(label) // 22) for label in labels) // 2)
@@ -238,7 +250,7 @@ def _loss_panel(results: Results, drawn: Drawn, rows: pd.DataFrame, train: pd.Da
     low = float(both["mean"].min())
     high = float(both["mean"].max())
     top = min(high, FAR * start) if start > 0 else high
-    figure = _empty(drawn)
+    figure = _empty(drawn, both["epoch"])
     floor = low / 1e3 if positive else -np.inf
     add_curves(figure, train, drawn, dotted=True, floor=floor)
     add_curves(figure, rows, drawn, floor=floor)
@@ -286,10 +298,10 @@ def _switch(figure: go.Figure, linear: dict[str, Any], log: dict[str, Any], *, f
     add_menu(figure, buttons, type="buttons", direction="right", active=int(first))
 
 
-def _empty(drawn: Drawn) -> go.Figure:
+def _empty(drawn: Drawn, epochs: pd.Series) -> go.Figure:
     room = legend_room(list(drawn.table["label"]))
     figure = blank(400 + room, margin={"l": 64, "r": 16, "t": 44, "b": 56})
-    figure.update_xaxes(title="epoch", rangemode="tozero")
+    figure.update_xaxes(epoch_axis(epochs))
     if len(drawn.table) == 1:
         figure.update_layout(showlegend=False)
     return figure
@@ -311,7 +323,7 @@ def _loss_title(drawn: Drawn, rows: pd.DataFrame) -> str:
 
 def _metric_panel(results: Results, drawn: Drawn, metric: str) -> Panel:
     rows = epochs_of(results.curves, drawn, metric)
-    figure = _empty(drawn)
+    figure = _empty(drawn, rows["epoch"])
     figure.update_layout(margin_t=16)
     add_curves(figure, rows, drawn, floor=-np.inf)
     least, most = float(rows["mean"].min()), float(rows["mean"].max())
@@ -325,8 +337,9 @@ def _metric_panel(results: Results, drawn: Drawn, metric: str) -> Panel:
         notes.append("Values below −1 are out of the frame.")
     ends = rows.groupby("setting").tail(1)
     best = ends.loc[ends["mean"].idxmax()]
-    who = f"{best['label']} ends highest" if len(drawn.table) > 1 else "The last epoch ends"
-    title = f"{who}, at a mean {metric} of {number(best['mean'])}"
+    title = f"{best['label']} ends highest, at a mean {metric} of {number(best['mean'])}"
+    if len(drawn.table) == 1:
+        title = f"{metric} ends at {number(best['mean'])}"
     name = f"{metric.partition('/')[2]}_curves"
     data = curve_data(drawn, rows, results.setting_keys)
     return Panel(name, title, figure, data, " ".join(filter(None, notes)))

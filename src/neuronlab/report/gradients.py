@@ -19,6 +19,7 @@ from neuronlab.report.curves import (
     add_curves,
     choose_settings,
     curve_data,
+    epoch_axis,
     epochs_of,
     legend_room,
     numbered,
@@ -183,7 +184,10 @@ def _heat(maps: Sequence[Map]) -> go.Figure:
             hoverongaps=False,
             hovertemplate="%{y}, epoch %{x}<br>gradient norm %{customdata:.4~g}<extra></extra>",
         )
-    figure.update_xaxes(title="epoch", showgrid=False, zeroline=False)
+    last = max(one.epochs[-1] for one in maps)
+    figure.update_xaxes(
+        title="epoch", showgrid=False, zeroline=False, dtick=1 if last < 8 else None
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     if several:
         buttons = [
@@ -211,12 +215,12 @@ def _color_range(maps: Sequence[Map]) -> tuple[float, float]:
 
 def _layers_title(maps: Sequence[Map]) -> str:
     best = maps[0]
-    who = f"{best.label}: " if len(maps) > 1 else ""
+    who = f"{best.label}: the" if len(maps) > 1 else "The"
     texts = []
     for row in dict.fromkeys((0, len(best.logs) - 1)):
         begin, end = (number(float(10**log)) for log in best.logs[row, [0, -1]])
         texts.append(f"in {best.parameters[row]} from {begin} to {end}")
-    return f"{who}the gradient's norm goes {', '.join(texts)}"
+    return f"{who} gradient's norm goes {', '.join(texts)}"
 
 
 def _total(results: Results) -> Panel:
@@ -232,7 +236,7 @@ def _total(results: Results) -> Panel:
     figure = blank(380 + legend_room(list(drawn.table["label"])))
     add_curves(figure, rows, drawn, floor=low / 1e3)
     wider = max((high / low) ** 0.05, 1.05)
-    figure.update_xaxes(title="epoch", rangemode="tozero")
+    figure.update_xaxes(epoch_axis(rows["epoch"]))
     figure.update_yaxes(log_axis(low / wider, high * wider), title=f"{TOTAL} (log scale)")
     figure.update_layout(showlegend=len(drawn.table) > 1)
     best = rows[rows["setting"] == rows["setting"].iloc[0]]

@@ -64,7 +64,8 @@ def heat_maps(results: Results) -> list[Panel]:
     pairs = [pair for pair in pairs if len(pair.cells)]
     if not pairs:
         return []
-    figure = _figure(pairs, keys, _limit(start_loss(results)))
+    start = start_loss(results)
+    figure = _figure(pairs, keys, FAR * start if start > 0 else math.inf)
     data = pd.concat([_data(pair, keys) for pair in pairs], ignore_index=True)
     return [Panel("heat_map", _title(table, keys), figure, data, _note(table, keys))]
 
@@ -137,10 +138,6 @@ def color_ticks(low: float, high: float) -> dict[str, Any]:
     return {"tickvals": powers.tolist(), "ticktext": texts}
 
 
-def _limit(start: float) -> float:
-    return FAR * start if start > 0 else np.inf
-
-
 def _pair(table: pd.DataFrame, first: str, second: str) -> Pair:
     """The best setting of each cell; the key with more values lies on the horizontal axis."""
     sizes = table[first].nunique(), table[second].nunique()
@@ -158,15 +155,14 @@ def _pair(table: pd.DataFrame, first: str, second: str) -> Pair:
 
 def _figure(pairs: Sequence[Pair], keys: Sequence[str], limit: float) -> go.Figure:
     height = 150 + min(640, max(180, 44 * max(len(pair.rows) for pair in pairs)))
-    several = len(pairs) > 1
-    margin = {"l": 64, "r": 16, "t": 52 if several else 16, "b": 56}
+    margin = {"l": 64, "r": 16, "t": 52 if len(pairs) > 1 else 16, "b": 56}
     figure = blank(height, margin=margin, showlegend=False)
     for place, pair in enumerate(pairs):
         figure.add_trace(_colors(pair, keys, limit).update(visible=place == 0))
         figure.add_trace(_crosses(pair, keys).update(visible=place == 0))
     figure.update_xaxes(_axis(pairs[0].x, pairs[0].columns))
     figure.update_yaxes(_axis(pairs[0].y, pairs[0].rows))
-    if several:
+    if len(pairs) > 1:
         add_menu(figure, _buttons(pairs))
     return figure
 
@@ -236,6 +232,7 @@ def _colors(pair: Pair, keys: Sequence[str], limit: float) -> go.Heatmap:
         z=means.astype(np.float32),
         zmin=low,
         zmax=high if high > low else low + 1,
+        showscale=bool(high > low),
         colorscale=SCALE,
         reversescale=True,
         colorbar=bar,
