@@ -122,7 +122,7 @@ def lines(
     slope: float = 2,
     intercept: float = 1,
     off: Sequence[float] = (0, 0),
-    seeds: int = 10,
+    seeds: int = 6,
     sd: float = 0.002,
 ) -> Sweep:
     """Neurons that come to lie off the best line by so much, with noise of their own."""
@@ -238,7 +238,7 @@ def straight(
     without: Mapping[str, float],
     added: Mapping[str, float],
     activation: str = "identity",
-    seeds: int = 10,
+    seeds: int = 6,
     sd: float = 0.02,
 ) -> Sweep:
     """Accuracies without activation, what ReLU adds to them, and what those without really have."""

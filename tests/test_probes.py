@@ -319,7 +319,7 @@ def test_a_run_that_lost_its_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_nothing_is_built_that_a_checkpoint_must_not_name(tmp_path: Path) -> None:
-    results, networks = left(tmp_path, composed(*LINE), [0])
+    results, networks = left(tmp_path, composed(*LINE), [0, 1])
     (run, (_, learner)), *_ = networks.items()
     for part, name in (("data", "builtins.exec"), ("optimizer", "os.system")):
         honest = learner.hparams[part]

@@ -9,7 +9,7 @@ import copy
 import functools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,10 +173,18 @@ def _bound(folder: Path, written: int | None) -> float:
 def _is_quadratic_descent(given: str) -> bool:
     """Whether all that a learner is made from, but data and seed, is plain descent on a bowl."""
     learner = Learner(**json.loads(given), data={}, seed=0)
-    optimizer = learner.optimizer_config
-    more = any(optimizer.get(key) for key in ("momentum", "weight_decay", "maximize"))
-    plain = optimizer["_target_"] == "torch.optim.SGD" and not more
+    plain = is_plain_descent(learner.optimizer_config)
     return plain and is_linear_regression(learner.net, learner.loss)
+
+
+def is_plain_descent(optimizer: Mapping[str, Any]) -> bool:
+    """Whether every step is −lr·gradient.
+
+    Args:
+        optimizer: Its configuration.
+    """
+    more = any(optimizer.get(key) for key in ("momentum", "weight_decay", "maximize"))
+    return optimizer["_target_"] == "torch.optim.SGD" and not more
 
 
 def _of_networks(probe: Callable[[Learner], float]) -> Measure:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from hydra_plugins.neuronlab_population import Job
+from neuronlab.checks import check_targets
 from neuronlab.curves import read_curves
 from neuronlab.errors import ConfigError, nearest, show
 from neuronlab.folders import short
@@ -69,9 +70,11 @@ class Results:
         """The configuration of a run as plain values.
 
         Raises:
-            ConfigError: If it cannot be read.
+            ConfigError: If it cannot be read, or names what may not be built.
         """
-        return read_config(Path(run))
+        config = read_config(Path(run))
+        check_targets(config)
+        return config
 
     def select(self, chosen: pd.Series) -> Results:
         """Some of the runs; keys in which these do not differ are no longer among `keys`.

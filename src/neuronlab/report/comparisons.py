@@ -56,8 +56,8 @@ def paired_comparisons(results: Results) -> list[Panel]:
     panels = []
     for key in results.setting_keys:
         values = results.runs[key]
-        numeric = pd.api.types.is_numeric_dtype(values)
-        if key != LR and 2 <= values.nunique() <= (NUMBERS if numeric else VALUES):
+        most = NUMBERS if pd.api.types.is_numeric_dtype(values) else VALUES
+        if key != LR and 2 <= values.nunique() <= most:
             compared = [one for one in _compared(results, key) if any(c.pairs for c in one.found)]
             if compared:
                 panels.append(_panel(key, _better_first(compared)))
@@ -131,7 +131,12 @@ def _turned(c: Comparison) -> Comparison:
         value, low, high = 1 / (1 + np.array([e.value, e.high, e.low])) - 1
     relative = replace(e, value=float(value), low=float(low), high=float(high))
     difference = replace(f, value=-f.value, low=-f.high, high=-f.low)
-    sides = {"a": c.b, "b": c.a, "diverged_a": c.diverged_b, "diverged_b": c.diverged_a}
+    sides: dict[str, Any] = {
+        "a": c.b,
+        "b": c.a,
+        "diverged_a": c.diverged_b,
+        "diverged_b": c.diverged_a,
+    }
     return replace(c, relative=relative, difference=difference, wins=1 - c.wins, **sides)
 
 
@@ -251,15 +256,7 @@ def _add_marks(
     upright: Sequence[float],
     logs: NDArray[np.float64] | None,
 ) -> None:
-    """The comparisons of a task: dots with intervals, and crosses where there is no ratio.
-
-    Args:
-        figure: Where to.
-        one: The comparisons.
-        index: Of the task.
-        upright: Where each is.
-        logs: The span of an axis of factors; None for one of percent.
-    """
+    """Dots with intervals, and crosses where there is no ratio; `logs` spans an axis of factors."""
     ratios = np.array([_ratio(c) for c in one.found])  # [comparisons, 3]
     places = 100 * (ratios - 1)
     if logs is not None:
@@ -300,8 +297,7 @@ def _add_marks(
 def _factor_ticks(low: float, high: float) -> dict[str, Any]:
     """Ticks of an axis of logarithms, labeled by what they multiply or divide by."""
     span = high - low
-    step = int(np.ceil(span / 5))
-    powers = range(step, int(FARTHEST) + 1, step)
+    powers = range(step := int(np.ceil(span / 5)), int(FARTHEST) + 1, step)
     factors = [2, 5] if span < 0.8 else [3, 10] if span < 1.7 else [10**power for power in powers]
     values, texts = [0.0], ["equal"]
     for factor in factors:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from neuronlab.build import build
 from neuronlab.errors import ConfigError
+from neuronlab.probes import is_plain_descent
 from neuronlab.report.comparisons import safe, value_label
 from neuronlab.report.heatmap import FAR, facts, log_axis, start_loss, with_test
 from neuronlab.report.overview import shown
@@ -110,9 +111,7 @@ def _bound_of(results: Results, run: str) -> tuple[float, bool] | None:
     try:
         config = results.config(run)
         optimizer, batch = config["optimizer"], config["data"].get("batch_size")
-        aside = [optimizer.get(key) for key in ("momentum", "weight_decay", "maximize")]
-        clipped = config["trainer"].get("gradient_clip_val")
-        if optimizer["_target_"] != "torch.optim.SGD" or any(aside) or clipped:
+        if not is_plain_descent(optimizer) or config["trainer"].get("gradient_clip_val"):
             return None
         data, learner = build(config)
     except (ConfigError, KeyError):  # a folder that is damaged or foreign; the page is about more
@@ -202,8 +201,7 @@ def _range(points: pd.DataFrame, top: float) -> tuple[float, float]:
     least, most = means.min(), means.max()
     low = max(points["low"].min(), least / 3)  # an interval may reach below zero
     high = min(points["high"].max(), 3 * most, top)
-    if points["beyond"].any():
-        high = top
+    high = top if points["beyond"].any() else high
     low, high = np.nanmin([low, least]), np.nanmax([high, most])
     wider = max((high / low) ** 0.06, 1.05)
     return float(low / wider), float(high * wider)
