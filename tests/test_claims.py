@@ -238,7 +238,7 @@ def straight(
     without: Mapping[str, float],
     added: Mapping[str, float],
     activation: str = "identity",
-    seeds: int = 6,
+    seeds: int = 10,
     sd: float = 0.02,
 ) -> Sweep:
     """Accuracies without activation, what ReLU adds to them, and what those without really have."""

@@ -99,8 +99,8 @@ def rate_bound(results: Results) -> Bound | None:
     found: list[tuple[float, bool]] = []
     for _, own in runs.groupby(keys, sort=False) if keys else [((), runs)]:
         for run in own.drop_duplicates(seeds).index if seeds else own.index[:1]:
-            bound = _bound_of(results, run)
-            if bound is None or len(found) == MADE:
+            bound = _bound_of(results, run) if len(found) < MADE else None
+            if bound is None:
                 break  # other seeds make other data, but no other network or optimizer
             found.append(bound)
     return Bound([value for value, _ in found], all(full for _, full in found)) if found else None

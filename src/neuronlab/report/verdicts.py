@@ -39,7 +39,7 @@ def verdict_sections(judged: Sequence[Judged]) -> list[Section]:
             part("link", f"#{slug(judgement.claim.statement)}", judgement.claim.statement),
             judgement.claim.source,
             part("badge", judgement.verdict, slug(judgement.verdict)),
-            finding.problem or f"{in_words(finding.observed)}, n = {finding.observed.estimate.n}",
+            finding.problem or f"{_unbroken(in_words(finding.observed))}, n = {_count(finding)}",
             finding.test.what,
         ]
         for _, judgement, _ in judged
@@ -70,9 +70,9 @@ def _section(name: str, judgement: Judgement, results: Results) -> Section:
     rows = [
         [
             finding.test.what,
-            region(finding.test, finding.observed.percent) or "for comparison",
-            finding.problem or in_words(finding.observed),
-            str(finding.observed.estimate.n),
+            _unbroken(region(finding.test, finding.observed.percent)) or "for comparison",
+            finding.problem or _unbroken(in_words(finding.observed)),
+            _count(finding),
             part("badge", finding.verdict, slug(finding.verdict)) if finding.verdict else "",
             finding.observed.detail + _lost(finding),
         ]
@@ -89,6 +89,15 @@ def _section(name: str, judgement: Judgement, results: Results) -> Section:
             for drawn in claim.figure(results)
         ]
     return Section(claim.statement, "", panels, html + table(columns, rows, 6), level=3)
+
+
+def _unbroken(text: str) -> str:
+    """A text of which no line ends between a number and its unit."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _count(finding: Finding) -> str:
+    return f"{finding.observed.estimate.n:,}"
 
 
 def _lost(finding: Finding) -> str:
