@@ -12,7 +12,6 @@ import pytest
 from browser import browsing, needs_chromium
 from conftest import run_sweep
 
-from neuronlab.report import contents
 from neuronlab.report.build import report
 from neuronlab.report.contents import make_sections
 from neuronlab.report.overview import headline
@@ -63,12 +62,11 @@ def in_time() -> Panel:
 
 @pytest.fixture
 def lesson(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The page of a lesson's sweep, down to what its claim came to."""
+    """The page of a lesson's sweep, with its claim, and with the bowl of a neuron's loss."""
     rates = "optimizer.lr=" + ",".join(f"{10 ** (k / 4 - 4):.4g}" for k in range(13))
     given = ("experiment=learning_rate", rates, "seed=range(0,10)")
     assert run_sweep(tmp_path, *given, name="learning_rate", small=("trainer=cpu",)) == 0
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(contents, "FIGURES", ())
     report({"sweep": "learning_rate", "output": None, "outputs": "outputs"})
     return tmp_path / "learning_rate/report/index.html"
 
@@ -173,12 +171,17 @@ def test_paper_is_light_and_holds_all_figures(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-@pytest.mark.parametrize("page", ["wide"], indirect=True)
-def test_the_readme_s_picture(page: Any, page_file: Path, lesson: Path, pictures: Path) -> None:
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": 1280, "height": 1350})
-    page.goto(lesson.as_uri())
-    page.evaluate("renderAll()")
-    page.screenshot(path=pictures / "report.png")
+def test_a_lesson_s_page_and_the_readme_s_picture(lesson: Path, pictures: Path) -> None:
+    with browsing(1280, 1350, color_scheme="light", offline=True) as page:
+        page.goto(lesson.as_uri())
+        page.evaluate("renderAll()")
+        page.screenshot(path=pictures / "report.png")
+        for plot in page.locator(".plot").all():
+            drawn = plot.locator(".overplot path, .overplot image, .gl-container canvas").count()
+            assert drawn > 0, plot.get_attribute("aria-labelledby")
+        bowl = page.locator("#bowl")
+        for button in ("play", "pause"):  # pause interrupts, which is no error
+            bowl.locator(".updatemenu-button", has_text=button).click()
+            page.wait_for_timeout(300)
+        assert page.locator("#bowl_3d .gl-container canvas").count() > 0
     assert (pictures / "report.png").read_bytes().startswith(b"\x89PNG")
-    page.goto(page_file.as_uri())  # back, for other tests

@@ -213,6 +213,10 @@ document.addEventListener("DOMContentLoaded", () => {
   for (const csv of document.querySelectorAll(".csv")) {
     csv.addEventListener("click", () => download(csv));
   }
+  // Plotly rejects the promise of an animation that pause interrupts, with nothing; no error is that.
+  addEventListener("unhandledrejection", (event) => {
+    if (event.reason === undefined) event.preventDefault();
+  });
   addEventListener("beforeprint", toPaper);
   addEventListener("afterprint", fromPaper);
 });
