@@ -77,7 +77,12 @@ def run_sweep(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--pictures", type=Path, help="folder to save the README's pictures in")
+    # resolved at once, since tests change the folder that they run in
+    parser.addoption(
+        "--pictures",
+        type=lambda name: Path(name).resolve(),
+        help="folder to save the README's pictures in",
+    )
 
 
 @pytest.fixture

@@ -171,17 +171,23 @@ def test_paper_is_light_and_holds_all_figures(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_a_lesson_s_page_and_the_readme_s_picture(lesson: Path, pictures: Path) -> None:
-    with browsing(1280, 1350, color_scheme="light", offline=True) as page:
-        page.goto(lesson.as_uri())
-        page.evaluate("renderAll()")
-        page.screenshot(path=pictures / "report.png")
-        for plot in page.locator(".plot").all():
-            drawn = plot.locator(".overplot path, .overplot image, .gl-container canvas").count()
-            assert drawn > 0, plot.get_attribute("aria-labelledby")
-        bowl = page.locator("#bowl")
-        for button in ("play", "pause"):  # pause interrupts, which is no error
-            bowl.locator(".updatemenu-button", has_text=button).click()
-            page.wait_for_timeout(300)
-        assert page.locator("#bowl_3d .gl-container canvas").count() > 0
+@pytest.mark.parametrize("page", ["wide"], indirect=True)
+def test_a_lesson_s_page_and_the_readme_s_picture(
+    page: Any, page_file: Path, lesson: Path, pictures: Path
+) -> None:
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1280, "height": 1350})
+    page.goto(lesson.as_uri())
+    page.evaluate("renderAll()")
+    page.screenshot(path=pictures / "report.png")
     assert (pictures / "report.png").read_bytes().startswith(b"\x89PNG")
+    for plot in page.locator(".plot").all():
+        drawn = plot.locator(".overplot path, .overplot image, .gl-container canvas").count()
+        assert drawn > 0, plot.get_attribute("aria-labelledby")
+    bowl = page.locator("#bowl")
+    for button in ("play", "pause"):  # pause interrupts, which is no error
+        bowl.locator(".updatemenu-button", has_text=button).click()
+        page.wait_for_timeout(300)
+    assert page.locator("#bowl_3d .gl-container canvas").count() > 0
+    page.goto(page_file.as_uri())  # back, for other tests
+    page.set_viewport_size({"width": WINDOWS["wide"]["width"], "height": 800})
