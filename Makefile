@@ -31,11 +31,12 @@ report: $(STAMP) ## the page of the newest sweep, or of another: make report ARG
 CLAIMS := $(patsubst conf/experiment/%.yaml,%,$(shell grep -l '^claims:' conf/experiment/*.yaml))
 
 claims: $(STAMP) ## the sweeps of the lessons' claims, and what they say; minutes, and again seconds
-	@for experiment in $(CLAIMS); do \
-		echo "$$experiment" && $(BIN)/python src/train.py --multirun experiment=$$experiment \
-			hydra.sweep.dir=outputs/claims/$$experiment $(ARGS) || exit; \
-	done
-	$(BIN)/python src/report.py sweep=outputs/claims
+	@status=0; for experiment in $(CLAIMS); do \
+		echo "$$experiment"; $(BIN)/python src/train.py --multirun experiment=$$experiment \
+			hydra.sweep.dir=outputs/claims/$$experiment $(ARGS) || status=$$?; \
+		test $$status -lt 2 || exit $$status; \
+	done; \
+	$(BIN)/python src/report.py sweep=outputs/claims && exit $$status
 
 tensorboard: $(STAMP) ## curves and histograms of all runs, on http://localhost:6006
 	$(BIN)/tensorboard --logdir outputs $(ARGS)

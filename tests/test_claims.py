@@ -484,6 +484,16 @@ def test_what_diverged_cannot_support() -> None:
     assert judgement.findings[0].observed.lost == 1
 
 
+@pytest.mark.parametrize("state", ["failed", "unfinished"])
+@pytest.mark.parametrize("bounds", [{"at_most": 2.0}, {"at_least": 2.0}])
+def test_what_failed_or_is_not_over_settles_nothing(state: str, bounds: dict[str, float]) -> None:
+    whole = judge(single(**bounds), losses([1.0, 1.1, 0.9, 1.0, 1.05]))
+    assert whole.verdict == ("supported" if "at_most" in bounds else "refuted")
+    judged = judge(single(**bounds), losses([1.0, 1.1, 0.9, 1.0, 1.05], {4: state}))
+    assert judged.verdict == "not settled"
+    assert "1 of 5 runs failed or are not over" in judged.findings[0].observed.detail
+
+
 def test_what_diverged_does_not_save_what_is_refuted() -> None:
     claim, values = single(at_most=1), [2.5, 2.51, 2.49, 2.5]
     assert judge(claim, losses(values)).verdict == R
@@ -743,8 +753,12 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
         "claims.mine.tests[1].observe.where=3: must be a mapping",
     ),
     (
-        node(figure={"_target_": "neuronlab.report.nothing"}),
-        "claims.mine.figure._target_=neuronlab.report.nothing: cannot be found",
+        node(figure={"_target_": "neuronlab.report.page.write_page"}),
+        "claims.mine.figure._target_=neuronlab.report.page.write_page: must begin with one of",
+    ),
+    (
+        node(figure={"_target_": "neuronlab.report.rates.nothing"}),
+        "claims.mine.figure._target_=neuronlab.report.rates.nothing: cannot be found",
     ),
 ]
 

@@ -270,6 +270,8 @@ def test_a_failed_run_is_trained_again(tmp_path: Path) -> None:
     assert state(jobs[0]) == "completed"
 
 
+# Ctrl-C may fall between the opening of a file and the `with` that closes it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     quick = jobs_of(tmp_path / "quick")
     endless = jobs_of(tmp_path / "endless", "trainer.max_epochs=100000", "activation=tanh")

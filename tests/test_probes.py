@@ -309,13 +309,16 @@ def test_runs_without_a_network_have_no_number(state: str, tmp_path: Path) -> No
 # --- what cannot be asked ------------------------------------------------------------------------
 
 
-def test_a_run_that_lost_its_checkpoint_is_named(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named_and_a_missing_one_leaves_no_number(tmp_path: Path) -> None:
     results, _ = left(tmp_path, composed(*LINE))
-    for damage in (lambda path: path.write_bytes(b"nothing"), Path.unlink):
-        damage(Path(str(results.runs.index[0])) / CHECKPOINT)
-        for measure in (probes.bias(), probes.bound()):
-            with pytest.raises(ConfigError, match="seed=0"):
-                measure(results)
+    path = Path(str(results.runs.index[0])) / CHECKPOINT
+    path.write_bytes(b"nothing")
+    for measure in (probes.bias(), probes.bound()):
+        with pytest.raises(ConfigError, match="seed=0"):
+            measure(results)
+    path.unlink()
+    for measure in (probes.bias(), probes.bound()):
+        assert measure(results).isna().tolist()[0]
 
 
 def test_nothing_is_built_that_a_checkpoint_must_not_name(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_adding_an_activation_an_optimizer_and_a_data_set(tmp_path: Path) -> Non
         shutil.copytree(ROOT / folder, tmp_path / folder)
     added = 0
     for language, block in BLOCKS:
-        name = re.match(r"# ((conf|src)/\S+)\n", block)
+        name = re.match(r"(?:# @package _global_\n)?# ((conf|src)/\S+)\n", block)
         if language in ("yaml", "python") and name:
             (tmp_path / name[1]).write_text(block)
             added += 1

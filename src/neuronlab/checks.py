@@ -178,9 +178,15 @@ def _root(config: Mapping[str, Any]) -> Iterator[str]:
     seed = config.get("seed")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         yield f"seed={show(seed)}: must be a whole number ≥ 0"
-    auto = (config.get("report") or {}).get("auto", False)
-    if not isinstance(auto, bool):
-        yield f"report.auto={show(auto)}: must be true or false"
+    report = config.get("report") or {}
+    if not isinstance(report, Mapping):
+        yield f"report={show(report)}: must be a mapping, with auto: true or false"
+    else:
+        yield from (
+            unknown(f"report.{key}", ["report.auto"], "key") for key in report.keys() - {"auto"}
+        )
+        if not isinstance(report.get("auto", False), bool):
+            yield f"report.auto={show(report['auto'])}: must be true or false"
     for key in TARGETS:
         if not isinstance(config.get(key), Mapping) or "_target_" not in config[key]:
             yield f"{key}={show(config.get(key))}: must be an option of the group {key}"

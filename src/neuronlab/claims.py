@@ -10,21 +10,29 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from rich.table import Table
 
-from neuronlab.checks import check_nodes
+from neuronlab.checks import check_nodes, target_nodes
 from neuronlab.configs import construct
 from neuronlab.errors import ConfigError, require, show
 from neuronlab.evidence import Evidence, Observed
+from neuronlab.records import OVER
 from neuronlab.results import Results
 from neuronlab.statistics import Estimate
 from neuronlab.terminal import number, table
 
 Verdict = Literal["supported", "refuted", "not settled"]
 LEVEL = 0.95  # of the intervals of one claim together
+UNANSWERED = (ConfigError, ValueError, KeyError, TypeError)  # what runs or claims may lack
+# What a claim may name, since it is read from a sweep's folder, where nothing is code.
+ALLOWED = (
+    *("neuronlab.claims.", "neuronlab.evidence.", "neuronlab.measures.", "neuronlab.probes."),
+    *("neuronlab.report.lines.", "neuronlab.report.rates.", "neuronlab.report.comparisons."),
+    *("neuronlab.report.curves.", "neuronlab.report.gradients.", "neuronlab.report.heatmap."),
+)
 NOTHING = Observed(Estimate(math.nan, math.nan, math.nan, 0, "none"))
 
 
@@ -125,6 +133,11 @@ def read_claims(config: Mapping[str, Any]) -> dict[str, Claim]:
             raise ConfigError(
                 f"claims.{name}: must be a mapping with _target_: neuronlab.claims.Claim"
             )
+    for path, node in target_nodes(nodes, "claims"):
+        if not str(node["_target_"]).startswith(ALLOWED):
+            raise ConfigError(
+                f"{path}._target_={node['_target_']}: must begin with one of {', '.join(ALLOWED)}"
+            )
     check_nodes(nodes, "claims")
     return {name: _claim(name, json.dumps(node)) for name, node in nodes.items()}
 
@@ -154,9 +167,14 @@ def judge(claim: Claim, results: Results) -> Judgement:
 def _find(test: Test, level: float, results: Results) -> Finding:
     try:
         observed = test.observe(results, level if test.decides else LEVEL)
-    except (ConfigError, ValueError) as error:  # as where the sweep was stopped early
+    except UNANSWERED as error:  # as where the sweep was stopped early
         return Finding(test, NOTHING, "not settled" if test.decides else None, str(error))
     verdict = decide(observed.estimate, test.low, test.high) if test.decides else None
+    absent = int((~results.runs["state"].isin(OVER)).sum())
+    if absent:  # nobody knows what these would have been
+        words = f"{observed.detail}; {absent} of {len(results.runs)} runs failed or are not over"
+        observed = replace(observed, detail=words)
+        verdict = None if verdict is None else "not settled"
     if verdict == "supported" and observed.lost:  # what has no number cannot be in the region
         verdict = "not settled"
     return Finding(test, observed, verdict)

@@ -143,10 +143,12 @@ def bounds(results: Results) -> pd.Series:
     given = []
     for run, values in zip(results.runs.index, results.runs[keys].to_numpy().tolist(), strict=True):
         like = tuple(values)
-        if like not in found:
-            found[like] = _bound(*_as_written(run))
-        given.append(found[like])
-    return pd.Series(given, index=results.runs.index, dtype=float)
+        folder, written = _as_written(run)
+        if like not in found and written is not None:
+            found[like] = _bound(folder, written)
+        given.append(like)
+    limits = [found.get(like, math.nan) for like in given]
+    return pd.Series(limits, index=results.runs.index, dtype=float)
 
 
 def _as_written(run: str) -> tuple[Path, int | None]:
@@ -188,14 +190,15 @@ def is_plain_descent(optimizer: Mapping[str, Any]) -> bool:
 
 
 def _of_networks(probe: Callable[[Learner], float]) -> Measure:
-    """A measure of each run's network; NaN for a run that has none or diverged."""
+    """A measure of each run's network; NaN for a run that left none or diverged."""
 
     def measure(results: Results) -> pd.Series:
-        values = [
-            probe(_network(*_as_written(str(run)))) if state == "completed" else math.nan
-            for run, state in results.runs["state"].items()
-        ]
-        return pd.Series(values, index=results.runs.index, dtype=float)
+        values = pd.Series(math.nan, index=results.runs.index, dtype=float)
+        for run in values.index[results.runs["state"] == "completed"]:
+            folder, written = _as_written(run)
+            if written is not None:
+                values[run] = probe(_network(folder, written))
+        return values
 
     return measure
 

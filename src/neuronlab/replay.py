@@ -77,6 +77,8 @@ def replay(config: Mapping[str, Any], most_steps: int = MOST_STEPS) -> Descent:
         "enable_progress_bar": False,
         "enable_checkpointing": False,
         "enable_model_summary": False,
+        **{"num_sanity_val_steps": 0, "detect_anomaly": False, "profiler": None},
+        "fast_dev_run": False,
     }
     bare = {"callbacks": {}, "logger": {}, "ckpt_path": None, "trainer": trainer_config}
     with TemporaryDirectory() as folder, warnings.catch_warnings():

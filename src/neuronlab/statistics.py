@@ -201,7 +201,8 @@ def rank(
     first = tables[chosen]
     whole = pd.concat([first[list(by)], *parts, first[["runs", "diverged", "failed"]]], axis=1)
     mean = -first["mean"] if higher_is_better else first["mean"]
-    whole = whole.iloc[np.lexsort([mean, first["diverged"] > 0])].reset_index(drop=True)
+    order = np.lexsort([mean, first["diverged"] > 0, first["runs"] == 0])  # the last counts most
+    whole = whole.iloc[order].reset_index(drop=True)
     whole.insert(0, "rank", np.arange(1, len(whole) + 1))
     return whole
 

@@ -116,10 +116,8 @@ def close_sweep(jobs: Sequence[Job], folder: Path, seconds: float) -> None:
     means = write_means(results, folder) if events else None
     print_closing(results, folder, seconds, _skipped(results, began), means)
     states = results.runs["state"]
-    if any(job.config["report"]["auto"] for job in jobs) and states.isin(OVER).any():
-        from neuronlab.report.build import report
-
-        report({"sweep": str(folder), "output": None, "outputs": str(folder)})
+    if any((job.config.get("report") or {}).get("auto") for job in jobs):
+        _write_page(folder)
     if (states == "unfinished").any():
         arguments = [a for a in sys.argv if not a.startswith("hydra.sweep.dir=")]
         place = shlex.quote(f"hydra.sweep.dir={short(folder.resolve())}")
@@ -130,6 +128,16 @@ def close_sweep(jobs: Sequence[Job], folder: Path, seconds: float) -> None:
         what = failed["error"].iloc[0] or "left no status; can its folder be written?"
         first = _below(Path(failed.index[0]), folder)
         raise SweepFailedError(f"{len(failed)} of {len(states)} runs failed, first {first}: {what}")
+
+
+def _write_page(folder: Path) -> None:
+    """Writes the sweep's page; where it cannot be written, the sweep stands all the same."""
+    from neuronlab.report.build import report
+
+    try:
+        report({"sweep": str(folder), "output": None, "outputs": str(folder)})
+    except (ConfigError, OSError) as error:
+        console.print(f"no page: {error}", markup=False, soft_wrap=True)
 
 
 def _has_events(config: Mapping[str, Any]) -> bool:

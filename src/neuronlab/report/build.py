@@ -56,9 +56,7 @@ def report(config: Mapping[str, Any]) -> None:
         OSError: If a page cannot be written.
     """
     check_keys(config)
-    given = config["sweep"]
-    given = [str(one) for one in given] if isinstance(given, list) else given
-    folders = find_sweeps(given, Path(config["outputs"]))
+    folders = find_sweeps(config["sweep"], Path(config["outputs"]))
     output = None if config["output"] is None else Path(config["output"])
     together: dict[str, list[Path]] = {}
     for folder in folders:
@@ -89,11 +87,13 @@ def judged(folders: Sequence[Path], results: Results) -> list[Judged]:
     Args:
         folders: The sweeps.
         results: All their runs.
-
-    Raises:
-        ConfigError: If a claim is none.
     """
-    claims = read_claims(_multirun(newest(folders)))
+    try:
+        claims = read_claims(_multirun(newest(folders)))
+    except ConfigError as error:
+        for problem in error.problems:
+            _say("no verdicts", problem)
+        return []
     return [(name, judge(claim, results), results) for name, claim in claims.items()]
 
 
@@ -106,9 +106,9 @@ def in_order(experiments: Sequence[Experiment]) -> list[Judged]:
 def check_keys(config: Mapping[str, Any]) -> None:
     """Raises ConfigError unless keys and values are such as `conf/report.yaml` has them."""
     problems = [unknown(key, KEYS, "key") for key in config if key not in KEYS]
-    sweep, output, outputs = (config[key] for key in KEYS)
-    several = isinstance(sweep, list)
-    if not all(isinstance(one, str) for one in (sweep if several else [sweep or ""])):
+    sweep, output, outputs = (config.get(key) for key in KEYS)
+    names = sweep if isinstance(sweep, list) else [sweep or ""]
+    if not all(isinstance(one, str) for one in names):
         problems.append(f"sweep={show(sweep)}: must be a folder, a list of folders, or null")
     if output is not None and not str(output).endswith(".html"):
         problems.append(f"output={show(output)}: must be a file that ends in .html, or null")

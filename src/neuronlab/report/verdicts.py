@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from neuronlab.claims import Finding, Judgement, Verdict, in_words, region
+from neuronlab.claims import UNANSWERED, Finding, Judgement, Verdict, in_words, region
 from neuronlab.report.page import Section, part, slug, table
 from neuronlab.report.panel import COLORS, Panel, blank, faded
 from neuronlab.results import Results
@@ -83,12 +83,16 @@ def _section(name: str, judgement: Judgement, results: Results) -> Section:
         "verdict", badge, claim.source, f"{claim.level:.3%}".rstrip("0%").rstrip(".") + " %"
     )
     panels = [panel for panel in [numbers(name, judgement)] if panel is not None]
+    text = ""
     if claim.figure is not None:
+        try:
+            drawn = claim.figure(results)
+        except UNANSWERED as error:  # as its tests: what the runs lack is no reason for no page
+            drawn, text = [], f"No figure: {error}"
         panels += [
-            Panel(f"{name}_{drawn.name}", drawn.title, drawn.figure, drawn.data, drawn.note)
-            for drawn in claim.figure(results)
+            Panel(f"{name}_{one.name}", one.title, one.figure, one.data, one.note) for one in drawn
         ]
-    return Section(claim.statement, "", panels, html + table(columns, rows, 6), level=3)
+    return Section(claim.statement, text, panels, html + table(columns, rows, 6), level=3)
 
 
 def _unbroken(text: str) -> str:
