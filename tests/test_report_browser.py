@@ -185,6 +185,7 @@ def test_a_lesson_s_page_and_the_readme_s_picture(
         drawn = plot.locator(".overplot path, .overplot image, .gl-container canvas").count()
         assert drawn > 0, plot.get_attribute("aria-labelledby")
     bowl = page.locator("#bowl")
+    bowl.screenshot(path=pictures / "bowl.png")
     for button in ("play", "pause"):  # pause interrupts, which is no error
         bowl.locator(".updatemenu-button", has_text=button).click()
         page.wait_for_timeout(300)

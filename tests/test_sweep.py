@@ -326,3 +326,35 @@ def test_experiments_that_sweep(sweep: Sweep, tmp_path: Path, name: str) -> None
     assert sweep(f"experiment={name}", small=small) == 0
     states = {row["state"] for row in results(tmp_path / "sweep")}
     assert states <= {"completed", "diverged"}
+
+
+def test_a_page_with_every_sweep(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep("seed=0,1", "report.auto=true") == 0
+    page = tmp_path / "sweep" / "report" / "index.html"
+    assert "What was run" in page.read_text()
+    assert "report.auto" not in str(runs(tmp_path / "sweep")[0])
+    page.unlink()
+    page.parent.rmdir()
+    page.parent.write_text("a file where a folder should be")
+    capsys.readouterr()
+    assert sweep("seed=0,1", "report.auto=true") == 0  # the same runs, and no page is no failure
+    said = capsys.readouterr().out
+    assert "2 skipped" in said
+    assert "no page: " in said
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("report.auto=3", "report.auto=3: must be true or false"),
+        ("+report.atuo=true", "report.atuo: no such key; did you mean report.auto?"),
+        ("report=5", "report=5: must be a mapping"),
+    ],
+)
+def test_a_page_that_cannot_be_meant(
+    sweep: Sweep, capsys: pytest.CaptureFixture[str], override: str, line: str
+) -> None:
+    assert sweep("seed=0,1", override) == 2
+    assert capsys.readouterr().err.startswith(line)
