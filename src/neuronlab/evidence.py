@@ -19,6 +19,7 @@ from neuronlab import statistics
 from neuronlab.comparison import compare
 from neuronlab.errors import ConfigError, show
 from neuronlab.measures import Measure, values_of
+from neuronlab.records import OVER
 from neuronlab.results import Results
 from neuronlab.statistics import Estimate
 
@@ -281,7 +282,7 @@ def choose(results: Results, where: Where | None, only: Measure | None) -> Resul
     Raises:
         ConfigError: If there are none, or a key is not swept.
     """
-    chosen = results.runs["state"].isin(("completed", "diverged"))
+    chosen = results.runs["state"].isin(OVER)
     for key, wanted in (where or {}).items():
         values = [wanted] if isinstance(wanted, (str, int, float)) else list(wanted)
         chosen &= _swept(results, key, "where.").isin(values)

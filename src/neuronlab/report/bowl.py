@@ -22,6 +22,7 @@ from neuronlab.build import build
 from neuronlab.errors import ConfigError
 from neuronlab.pictures import spread
 from neuronlab.predict import load_learner
+from neuronlab.records import OVER
 from neuronlab.replay import Descent, count_numbers, losses_at, replay
 from neuronlab.report.bowl_figures import Bowl, Map, contours, surfaces
 from neuronlab.report.comparisons import value_label
@@ -129,7 +130,7 @@ def choose(results: Results) -> list[str]:
     setting. Else the best setting. The best is the lowest mean of
     `val/loss` over seeds, without a diverged run; of its runs, the one with the sweep's first seed.
     """
-    over = results.runs[results.runs["state"].isin([COMPLETED, DIVERGED])]
+    over = results.runs[results.runs["state"].isin(OVER)]
     if over.empty or "val/loss" not in over:
         return []
     keys, seeds = list(results.setting_keys), list(results.seed_keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from neuronlab.records import OVER
 from neuronlab.report.bowl import loss_bowls
 from neuronlab.report.comparisons import paired_comparisons
 from neuronlab.report.curves import loss_curves
@@ -16,7 +17,6 @@ from neuronlab.report.page import Section
 from neuronlab.report.ranking import ranking
 from neuronlab.report.rates import final_loss_over_lr
 from neuronlab.results import Results
-from neuronlab.statistics import COMPLETED, DIVERGED
 
 # Sections of one task, each with what draws its figures.
 FIGURES = (
@@ -66,7 +66,7 @@ def _of_one_task(results: Results) -> Iterator[Section]:
     ranked = ranking(results)
     if ranked:
         yield ranked
-    if not results.runs["state"].isin([COMPLETED, DIVERGED]).any():
+    if not results.runs["state"].isin(OVER).any():
         return
     for title, draw in FIGURES:
         panels = draw(results)

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from neuronlab.records import OVER
 from neuronlab.report.curves import setting_labels
 from neuronlab.report.overview import shown
 from neuronlab.report.page import Section, part, table
 from neuronlab.report.panel import Panel, blank, color
 from neuronlab.results import Results
-from neuronlab.statistics import COMPLETED, DIVERGED, rank
+from neuronlab.statistics import rank
 from neuronlab.terminal import number
 
 CHOSEN, REPORTED = "val/loss", "test/loss"
@@ -31,7 +32,7 @@ def ranking(results: Results) -> Section | None:
     """
     keys = list(results.setting_keys)
     runs = results.runs
-    if CHOSEN not in runs or not runs["state"].isin([COMPLETED, DIVERGED]).any():
+    if CHOSEN not in runs or not runs["state"].isin(OVER).any():
         return None
     reported = _different([REPORTED, *(tag for tag in runs if tag.startswith("test/"))], runs)
     ranked = rank(runs, keys, CHOSEN, reported)

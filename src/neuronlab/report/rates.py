@@ -12,13 +12,14 @@ import plotly.graph_objects as go
 from neuronlab.build import build
 from neuronlab.errors import ConfigError
 from neuronlab.probes import is_plain_descent
+from neuronlab.records import OVER
 from neuronlab.report.comparisons import safe, value_label
 from neuronlab.report.heatmap import FAR, facts, log_axis, start_loss, with_test
 from neuronlab.report.overview import shown
 from neuronlab.report.panel import DIVERGED, Panel, blank, color, dash, faded, symbol
 from neuronlab.results import Results
-from neuronlab.statistics import COMPLETED, summarize
 from neuronlab.statistics import DIVERGED as LOST
+from neuronlab.statistics import summarize
 from neuronlab.terminal import number
 from neuronlab.theory import is_linear_regression, largest_curvature
 
@@ -65,7 +66,7 @@ def final_loss_over_lr(results: Results) -> list[Panel]:
     Returns:
         The panel `learning_rate`; none where the rate is not swept, or no run is over.
     """
-    runs = results.runs[results.runs["state"].isin([COMPLETED, LOST])]
+    runs = results.runs[results.runs["state"].isin(OVER)]
     if LR not in results.setting_keys or not pd.api.types.is_numeric_dtype(runs[LR]):
         return []
     if LOSS not in runs or runs.empty or (runs[LR] <= 0).any():
