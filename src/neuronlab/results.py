@@ -23,11 +23,8 @@ from neuronlab.curves import read_curves
 from neuronlab.errors import ConfigError, nearest, show
 from neuronlab.folders import short
 from neuronlab.records import read_status
-from neuronlab.saved import HYDRA, is_whole, read_overrides, values_of
-from neuronlab.saved import Loader as Loader
-from neuronlab.saved import read_config as read_config
-from neuronlab.swept import SEEDS as SEEDS
-from neuronlab.swept import given_values, swept_keys, task_of, without_seeds
+from neuronlab.saved import HYDRA, is_whole, read_config, read_overrides, values_of
+from neuronlab.swept import SEEDS, given_values, swept_keys, task_of, without_seeds
 
 MULTIRUN = "multirun.yaml"  # what tells that of a sweep
 STATES = ("completed", "diverged", "failed")

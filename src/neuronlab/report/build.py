@@ -20,7 +20,8 @@ from neuronlab.report.contents import make_sections
 from neuronlab.report.overview import counted, duration, ended, headline
 from neuronlab.report.page import Section, part, table, write_page
 from neuronlab.report.verdicts import Judged, verdict_sections
-from neuronlab.results import MULTIRUN, Loader, Results, find_sweeps, read_results
+from neuronlab.results import MULTIRUN, Results, find_sweeps, read_results
+from neuronlab.saved import Loader
 from neuronlab.terminal import console
 
 KEYS = ("sweep", "output", "outputs")

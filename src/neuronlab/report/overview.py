@@ -13,7 +13,8 @@ from markupsafe import Markup
 from neuronlab.configs import flatten
 from neuronlab.errors import ConfigError
 from neuronlab.report.page import Section, part, table
-from neuronlab.results import Results, read_config
+from neuronlab.results import Results
+from neuronlab.saved import read_config
 
 STATES = ("completed", "diverged", "failed", "unfinished")
 WRITTEN = 12  # values of a key that are written out
