@@ -31,7 +31,7 @@ def test_a_table_is_a_pure_function_of_its_generator(name: str) -> None:
 def test_shapes_and_names_agree(name: str) -> None:
     table = MAKERS[name](torch.Generator().manual_seed(0))
     rows, features = table.x.shape
-    assert features == len(table.features)
+    assert features == len(table.columns)
     assert len(table.y) == rows
     assert table.weights is None or len(table.weights) == features
     if table.task == "multiclass":

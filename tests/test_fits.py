@@ -156,7 +156,7 @@ def made_up_fit(table: Table, classes: int) -> Fit:
     config, _ = compose_run("data=blobs", f"data.classes={classes}", "model.hidden=[]")
     _, learner = build(config)
     data = DataModule(lambda _: table, split=[0.5, 0.25, 0.25])
-    made = Learner(**{**learner.hparams, "features": list(table.features), "task": table.task,
+    made = Learner(**{**learner.hparams, "features": list(table.columns), "task": table.task,
                       "out_features": table.out_features, "classes": list(table.classes),
                       "model": {**learner.hparams["model"], "output": None}})  # fmt: skip
     return Fit("run", made, data, {})

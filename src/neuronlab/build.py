@@ -86,7 +86,7 @@ def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
             optimizer=dict(config["optimizer"]),
             seed=config["seed"],
             task=table.task,
-            features=list(table.features),
+            features=list(table.columns),
             target=table.target,
             classes=list(table.classes),
             out_features=table.out_features,

@@ -1,16 +1,17 @@
 """The data sets: one pure function each, from a generator and numbers to tensors.
 
-Letters: n data rows, D features, K outputs.
+Letters: n data rows, C columns, K outputs.
 
 A function draws from its generator alone, so its rows depend on nothing else. It also returns the
-`truth`, the target's expectation given the features, where it knows it: the loss of the truth is
+`truth`, the target's expectation given the columns, where it knows it: the loss of the truth is
 the noise floor, which no network can be expected to pass.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -30,26 +31,33 @@ class Table:
     """Rows to learn from.
 
     Attributes:
-        x: Features [n, D].
+        x: Numbers [n, C]; of a column of text, which of its categories each row has, and NaN where
+            a value is missing.
         y: Targets: [n, K], or class indices [n] where the task is multiclass.
         task: What kind of target it is.
-        features: D names.
+        columns: C names.
         target: The target's name.
         truth: E[y | x] per row [n, K], or None where there is no rule.
-        weights: The rule's weights [D] where it is linear in the features, else None.
+        weights: The rule's weights [C] where it is linear in the columns, else None.
         bias: The rule's bias, beside `weights`.
-        classes: Names of the classes, where there are any.
+        classes: Names of the classes, where there are any; of pass/fail the one for 0 comes first.
+        categories: The texts of each column of text, by its name.
+        parts: The rows of each split, where the data themselves say so.
+        notes: What a user should know of how the table was read, a line each.
     """
 
     x: Tensor
     y: Tensor
     task: Task
-    features: tuple[str, ...]
+    columns: tuple[str, ...]
     target: str
     truth: Tensor | None = None
     weights: tuple[float, ...] | None = None
     bias: float | None = None
     classes: tuple[str, ...] = ()
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parts: Mapping[str, Tensor] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def out_features(self) -> int:
@@ -96,7 +104,7 @@ def make_sketches(generator: Generator) -> Table:
 
 
 def make_houses(generator: Generator, rows: int = 1000, noise: float = 20_000.0) -> Table:
-    """Houses and their prices (lesson 004), linear in the features.
+    """Houses and their prices (lesson 004), linear in the columns.
 
     price = 120 000 + 150·size + 20 000·bedrooms − 1 500·age − 3 000·distance + noise·ε dollars,
     so the lesson's house (2000 square feet, 3 bedrooms, 10 years, 5 miles) costs 450 000.
@@ -115,9 +123,9 @@ def make_houses(generator: Generator, rows: int = 1000, noise: float = 20_000.0)
     )
     weights, bias = (150.0, 20_000.0, -1_500.0, -3_000.0), 120_000.0
     truth = _weighted_sum(x, weights) + bias
-    features = ("size", "bedrooms", "age", "distance")
+    columns = ("size", "bedrooms", "age", "distance")
     y = _noisy(truth, noise, generator)
-    return Table(x, y, "regression", features, "price", truth, weights=weights, bias=bias)
+    return Table(x, y, "regression", columns, "price", truth, weights=weights, bias=bias)
 
 
 def make_one_student(generator: Generator) -> Table:
@@ -137,7 +145,7 @@ def make_students(generator: Generator, rows: int = 1250, noise: float = 0.5) ->
     """Students who pass or fail an exam (lesson 004).
 
     P(passed) = sigmoid((0.5·hours + 0.3·sleep + 0.4·score/10 + 0.2·attendance/10 − 8.6) / noise):
-    the lesson's weights, with score and attendance in tens so that each feature counts; noise = 0
+    the lesson's weights, with score and attendance in tens so that each column counts; noise = 0
     leaves a sharp threshold. Hours studied are uniform in 0–10, hours of sleep in 4–10, previous
     scores in 30–100, attendance in 40–100 %. 8.6 is the mean of the sum: half of them pass.
     """
@@ -153,8 +161,8 @@ def make_students(generator: Generator, rows: int = 1250, noise: float = 0.5) ->
     )
     hours, sleep, score, attendance = STUDENT_WEIGHTS
     weights, bias = (hours, sleep, score / 10, attendance / 10), -8.6
-    features = ("hours_studied", "hours_slept", "previous_score", "attendance")
-    return _pass_or_fail(x, weights, bias, noise, generator, features, "passed")
+    columns = ("hours_studied", "hours_slept", "previous_score", "attendance")
+    return _pass_or_fail(x, weights, bias, noise, generator, columns, "passed")
 
 
 def make_restaurant(generator: Generator, rows: int = 1000, noise: float = 0.1) -> Table:
@@ -167,8 +175,8 @@ def make_restaurant(generator: Generator, rows: int = 1000, noise: float = 0.1) 
     """
     _check_rows(rows)
     x = torch.rand(rows, 4, generator=generator)
-    features = ("food", "price", "distance", "reviews")
-    return _pass_or_fail(x, RESTAURANT_WEIGHTS, -1.3, noise, generator, features, "go")
+    columns = ("food", "price", "distance", "reviews")
+    return _pass_or_fail(x, RESTAURANT_WEIGHTS, -1.3, noise, generator, columns, "go")
 
 
 def make_blobs(
@@ -201,7 +209,7 @@ def _pass_or_fail(
     bias: float,
     noise: float,
     generator: Generator,
-    features: tuple[str, ...],
+    columns: tuple[str, ...],
     target: str,
 ) -> Table:
     """Labels drawn with P(1) = sigmoid((w·x + b) / noise); without noise, 1 where w·x + b > 0."""
@@ -209,7 +217,7 @@ def _pass_or_fail(
     score = _weighted_sum(x, weights) + bias
     truth = torch.sigmoid(score / noise) if noise > 0 else (score > 0).float()
     y = (torch.rand(truth.shape, generator=generator) < truth).float()
-    return Table(x, y, "binary", features, target, truth, weights=weights, bias=bias)
+    return Table(x, y, "binary", columns, target, truth, weights=weights, bias=bias)
 
 
 def _weighted_sum(x: Tensor, weights: tuple[float, ...]) -> Tensor:

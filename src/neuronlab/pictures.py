@@ -42,12 +42,12 @@ def draw_fit(learner: Learner, table: Table, when: str) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(f"{table.target} {when}")
-    axes.set_xlabel(table.features[0])
+    axes.set_xlabel(table.columns[0])
     if table.x.shape[1] == 1:
         axes.set_ylabel(table.target)
         _draw_curve(axes, learner, table)
     else:
-        axes.set_ylabel(table.features[1])
+        axes.set_ylabel(table.columns[1])
         _draw_plane(axes, learner, table)
     buffer = BytesIO()
     figure.savefig(buffer, format="png")

@@ -33,7 +33,7 @@ def print_start(learner: Learner, data: DataModule, trainer: pl.Trainer) -> None
     console.print(
         f"{type(learner.net).__name__}, {parameters} parameters, on "
         f"{trainer.strategy.root_device} · target {data.table.target} from "
-        f"{', '.join(data.table.features)} · rows {rows} (train / val / test)",
+        f"{', '.join(data.table.columns)} · rows {rows} (train / val / test)",
         soft_wrap=True,
     )
 
@@ -101,7 +101,7 @@ def weights_table(learner: Learner, data: DataModule) -> Table:
             columns["learned, length 1"] = _unit(learned)
             columns["true, length 1"] = _unit(true)
     made = table("weights", "", *columns)
-    for index, feature in enumerate(data.table.features):
+    for index, feature in enumerate(data.table.columns):
         made.add_row(feature, *(number(line.weights[index].item()) for line in columns.values()))
     made.add_row("bias", *(number(line.bias.item()) for line in columns.values()))
     if truth is not None:

@@ -116,7 +116,7 @@ def draw(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
         fit: The network and the data.
         points: The rows with its answers, as `asked` has them.
     """
-    task, features = fit.data.table.task, len(fit.data.table.features)
+    task, features = fit.data.table.task, len(fit.data.table.columns)
     if features == 1 and task != "multiclass":
         return _curve(fit, points)
     if features == 2:
@@ -164,7 +164,7 @@ def asked(fit: Fit) -> pd.DataFrame:
     for split, rows in _splits(fit.data).items():
         x = rows.x * scaling.input_std + scaling.input_mean
         answers = torch.as_tensor(predicted(fit.learner, x))  # [n, K]
-        part = pd.DataFrame(x.numpy(), columns=list(table.features))
+        part = pd.DataFrame(x.numpy(), columns=list(table.columns))
         part.insert(0, "rows", split)
         if table.task == "multiclass":
             names = np.array(table.classes)
@@ -193,7 +193,7 @@ def _splits(data: DataModule) -> dict[str, Rows]:
 def _curve(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
     """The network's curve among the points, for one feature."""
     table = fit.data.table
-    (feature,) = table.features
+    (feature,) = table.columns
     binary = table.task == "binary"
     figure = blank(440)
     looks = {"train": (6, "circle", 5), "val": (4, "diamond", 7), "test": (0, "square", 7)}
@@ -235,7 +235,7 @@ def _plane(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
         figure.update_layout(coloraxis={"colorscale": SCALE, "colorbar": bar})
         marker = {"color": points[table.target], "coloraxis": "coloraxis", "size": 7}
         figure.add_scatter(
-            x=points[table.features[0]], y=points[table.features[1]], mode="markers",
+            x=points[table.columns[0]], y=points[table.columns[1]], mode="markers",
             marker=marker | {"line": {"color": INK, "width": 1}}, showlegend=False,
         )  # fmt: skip
         how = "The plane has the color of what the network answers, each point of what it is."
@@ -256,8 +256,8 @@ def _plane(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
             how = "The plane has the color of the class that the network sees there."
         _add_classes(figure, fit, points)
         how += " Large points were kept for the test, crosses are those that it got wrong."
-    figure.update_xaxes(title=table.features[0], range=[first[0].item(), first[-1].item()])
-    figure.update_yaxes(title=table.features[1], range=[second[0].item(), second[-1].item()])
+    figure.update_xaxes(title=table.columns[0], range=[first[0].item(), first[-1].item()])
+    figure.update_yaxes(title=table.columns[1], range=[second[0].item(), second[-1].item()])
     width, height = ((side[-1] - side[0]).item() for side in (first, second))
     if 1 / EVEN < width / height < EVEN:
         figure.update_yaxes(scaleanchor="x", constrain="domain")
@@ -274,7 +274,7 @@ def _add_classes(figure: go.Figure, fit: Fit, points: pd.DataFrame) -> None:
         marks["opacity"] = np.where(tested, 0.95, 0.45).astype(np.float32)
         marks["symbol"] = np.where(tested & wrong, "x", "circle")
         figure.add_scatter(
-            x=part[table.features[0]], y=part[table.features[1]], mode="markers", name=name,
+            x=part[table.columns[0]], y=part[table.columns[1]], mode="markers", name=name,
             marker={"color": color(hue), "line": {"color": "white", "width": 0.5}, **marks},
         )  # fmt: skip
 
