@@ -23,6 +23,9 @@ from neuronlab.population import make_plan
         (["optimizer=adam"], ["optimizer=adam", "optimizer.betas=[0.5,0.9]"], True),
         (["optimizer=rmsprop"], ["optimizer=rmsprop", "optimizer.centered=true"], False),
         (["optimizer=sgd"], ["optimizer=adam"], False),
+        (["regularization.l1=0.1"], ["regularization.l2=0.2"], True),
+        (["regularization.l1=0.1"], [], False),  # whose records have no penalty
+        (["data.features=[inputs]"], ["data.features=[squares]"], False),
         (["activation=relu"], ["activation=silu"], False),  # equal shapes, different networks
         (["activation=elu"], ["activation=elu", "activation.alpha=0.5"], False),
         (["data.rows=100"], ["data.rows=200"], False),

@@ -13,14 +13,15 @@ from neuronlab.datasets import Table
 from neuronlab.learner import Learner
 from neuronlab.predict import load_learner
 from neuronlab.records import CHECKPOINT
-from neuronlab.report.fits import Fit, asked, best_and_worst, draw
+from neuronlab.report.asked import Fit, asked
+from neuronlab.report.fits import best_and_worst, draw
 from neuronlab.report.page import figure_json
 from neuronlab.report.panel import Panel
 from neuronlab.results import Results, read_results
 
 SWEPT = {
     "line": ["model=neuron", "model.init=torch", "data.split=[0.6,0.2,0.2]", "data.rows=40"],
-    "circle": ["data.rows=150", "data.batch_size=30"],
+    "circle": ["data.rows=150", "data.batch_size=30", "data.split=[0.8,0.1,0.1]"],
     "blobs": ["data.rows=150", "data.batch_size=30"],
     "students": ["data.rows=150", "data.batch_size=30"],
     "houses": ["data.rows=150", "data.batch_size=30"],
@@ -157,6 +158,7 @@ def made_up_fit(table: Table, classes: int) -> Fit:
     _, learner = build(config)
     data = DataModule(lambda _: table, split=[0.5, 0.25, 0.25])
     made = Learner(**{**learner.hparams, "features": list(table.columns), "task": table.task,
+                      "columns": [{"name": name} for name in table.columns],
                       "out_features": table.out_features, "classes": list(table.classes),
                       "model": {**learner.hparams["model"], "output": None}})  # fmt: skip
     return Fit("run", made, data, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -24,7 +25,7 @@ BATCHES = {"full": "null", "ragged": "13"}
 DATA = {"shared": ["data.seed=7"], "per seed": []}
 
 # 40 rows to train on: 13 + 13 + 13 + 1 in a ragged epoch. Rates at which nothing diverges.
-BASE = ["model.hidden=[5,3]", "data.rows=50", "data.noise=0.1"]
+BASE = ["model.hidden=[5,3]", "data.rows=50", "data.noise=0.1", "data.split=[0.8,0.1,0.1]"]
 # The gradient of mae jumps where a prediction passes its target, so that in single precision one
 # rounding can turn a step around: 1.7e-4 was seen after 500 steps; the others stay below 1e-4.
 SINGLE = {"mae": 1e-3}
@@ -100,13 +101,24 @@ def optimizer_node(name: str) -> dict[str, Any]:
 
 
 def table_row(
-    folder: Path, activation: str, loss: str, batch: str, data: str, steps: int, precision: int
+    folder: Path,
+    activation: str,
+    loss: str,
+    batch: str,
+    data: str,
+    steps: int,
+    precision: int,
+    more: Sequence[str] = (),
+    rates: Sequence[Mapping[str, float]] = 2 * ({"l1": 0.0, "l2": 0.0},),
 ) -> None:
-    """One population per optimizer, each member's run compared with the same run alone."""
+    """One population per optimizer, each member's run compared with the same run alone.
+
+    `more` are further overrides, `rates` those of the two members' penalties.
+    """
     epochs = steps if batch == "full" else steps // 4
     shared = [
         *(f"activation={activation}", f"data={LOSSES[loss]}", f"loss={loss}", *DATA[data], *BASE),
-        f"data.batch_size={BATCHES[batch]}",
+        *(f"data.batch_size={BATCHES[batch]}", *more),
         *(f"trainer.max_epochs={epochs}", f"trainer.precision={precision}"),
         *(f"trainer.check_val_every_n_epoch={max(1, epochs // 10)}", "~callbacks.histograms"),
     ]
@@ -119,6 +131,7 @@ def table_row(
         config["data"]["seed"] = 7 if data == "shared" else seed
         rate = RATES.get(optimizer, 0.05) / (1 + seed)
         config["optimizer"] = {**optimizer_node(optimizer), "lr": rate}
+        config["regularization"] = dict(rates[seed])
         place = folder / "members" / f"{optimizer} {seed}"
         jobs.append(replace(template, config=config, folder=place))
     plan = make_plan(jobs)
@@ -139,6 +152,27 @@ def test_a_member_is_a_run(
     activation: str, loss: str, batch: str, data: str, tmp_path: Path
 ) -> None:
     table_row(tmp_path, activation, loss, batch, data, steps=8, precision=64)
+
+
+PENALTIES = {
+    "l1": ({"l1": 0.003, "l2": 0.0}, {"l1": 0.02, "l2": 0.0}),
+    "l2": ({"l1": 0.0, "l2": 0.01}, {"l1": 0.0, "l2": 0.1}),
+    "both": ({"l1": 0.01, "l2": 0.0}, {"l1": 0.001, "l2": 0.05}),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("rates", PENALTIES.values(), ids=PENALTIES)
+def test_a_member_with_a_penalty_is_a_run(
+    rates: Sequence[Mapping[str, float]], loss: str, tmp_path: Path
+) -> None:
+    table_row(tmp_path, "tanh", loss, "ragged", "per seed", steps=8, precision=64, rates=rates)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_member_with_features_is_a_run(loss: str, tmp_path: Path) -> None:
+    features = ["data.features=[inputs,squares,products,sines]"]
+    table_row(tmp_path, "tanh", loss, "ragged", "per seed", steps=8, precision=64, more=features)
 
 
 @pytest.mark.slow

@@ -71,22 +71,30 @@ def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
     Raises:
         ConfigError: If a part refuses its values, or the parts do not fit each other.
     """
-    loss = resolve_target(config["loss"]["_target_"], "loss")
-    if not hasattr(loss, "tasks"):
-        names = ", ".join(losses.known())
-        raise ConfigError(f"loss._target_={config['loss']['_target_']}: must be one of {names}")
+    _loss(config, "regression")  # the data may take a while to be read
     data = build_data(config["data"])
+    return data, build_learner(config, data)
+
+
+def build_learner(config: Mapping[str, Any], data: DataModule) -> Learner:
+    """Makes the learner of a checked configuration, for data that have been made.
+
+    Raises:
+        ConfigError: If a part refuses its values, or the parts do not fit each other.
+    """
     table = data.table
     model = {**config["model"], "output": config["model"].get("output") or HEADS[table.task][0]}
     with blame("model"):
         learner = Learner(
             data=dict(config["data"]),
             model=model,
-            loss=dict(config["loss"]),
+            loss=_loss(config, table.task),
             optimizer=dict(config["optimizer"]),
+            regularization=dict(config["regularization"]),
             seed=config["seed"],
             task=table.task,
-            features=list(table.columns),
+            columns=[column.plain() for column in data.features.columns],
+            features=list(data.features.names),
             target=table.target,
             classes=list(table.classes),
             out_features=table.out_features,
@@ -97,7 +105,19 @@ def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
     if not isinstance(optimizer, torch.optim.Optimizer):
         target = config["optimizer"]["_target_"]
         raise ConfigError(f"optimizer._target_={target}: must be an optimizer of torch.optim")
-    return data, learner
+    return learner
+
+
+def _loss(config: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """The loss's node, in which `auto` has become what suits the task."""
+    node = dict(config["loss"])
+    loss = resolve_target(node["_target_"], "loss")
+    if loss is losses.auto:
+        return {**node, "_target_": f"{losses.__name__}.{losses.auto(task)}"}
+    if not hasattr(loss, "tasks"):
+        names = ", ".join([*losses.known(), "auto"])
+        raise ConfigError(f"loss._target_={node['_target_']}: must be one of {names}")
+    return node
 
 
 def build_data(config: Mapping[str, Any], made: dict[str, DataModule] | None = None) -> DataModule:
@@ -128,7 +148,7 @@ def _check_fit(learner: Learner, config: Mapping[str, Any]) -> None:
     """Checks that loss, head and data speak of the same kind of target."""
     task = learner.hparams["task"]
     what = f"the data's target {learner.hparams['target']} ({WORDS[task]})"
-    name = config["loss"]["_target_"].rpartition(".")[2]
+    name = learner.hparams["loss"]["_target_"].rpartition(".")[2]
     if task not in learner.loss.tasks:
         tasks = " or ".join(WORDS[fit] for fit in learner.loss.tasks)
         suits = ", ".join(losses.known(task))

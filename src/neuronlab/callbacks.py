@@ -177,7 +177,7 @@ class Pictures(ForMany):
             if record.events is None or not (due or last):
                 continue
             learner, table = pl_module.one(index)
-            if table.x.shape[1] > 2:
+            if not table.is_plane:
                 return
             from neuronlab.pictures import draw_fit  # matplotlib, for the data that can be drawn
 

@@ -23,6 +23,7 @@ from hydra.utils import get_object
 from neuronlab.configs import flatten
 from neuronlab.data import DataModule
 from neuronlab.errors import ConfigError, show, unknown
+from neuronlab.regularization import RATES
 
 PREFIXES = (
     "neuronlab.",
@@ -34,7 +35,7 @@ PREFIXES = (
 )
 TARGETS = ("data", "model", "activation", "loss", "optimizer", "trainer")  # each names one
 COLLECTIONS = ("callbacks", "logger")  # each names any number, by keys of the user's choice
-VALUES = ("seed", "ckpt_path")
+VALUES = ("seed", "ckpt_path", "regularization")
 REPORTING = ("claims", "report")  # what is for after a sweep, and checked there
 INSTANTIATE_KEYS = ("_target_", "_partial_")  # Hydra's others have no use here
 
@@ -178,6 +179,21 @@ def _root(config: Mapping[str, Any]) -> Iterator[str]:
     seed = config.get("seed")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         yield f"seed={show(seed)}: must be a whole number ≥ 0"
+    rates = config.get("regularization")
+    if not isinstance(rates, Mapping) or not rates.keys() >= set(RATES):
+        yield f"regularization={show(rates)}: must be a mapping, with {' and '.join(RATES)}"
+    else:
+        paths = [f"regularization.{name}" for name in RATES]
+        yield from (
+            unknown(f"regularization.{name}", paths, "key") for name in rates if name not in RATES
+        )
+        yield from (
+            f"regularization.{name}={show(rate)}: must be a number ≥ 0"
+            for name, rate in rates.items()
+            if isinstance(rate, bool)
+            or not isinstance(rate, (int, float))
+            or not 0 <= rate < math.inf
+        )
     report = config.get("report") or {}
     if not isinstance(report, Mapping):
         yield f"report={show(report)}: must be a mapping, with auto: true or false"

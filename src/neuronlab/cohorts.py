@@ -24,6 +24,7 @@ from neuronlab.configs import flatten
 from neuronlab.learner import Learner
 from neuronlab.learners import Evaluate
 from neuronlab.optimizers import rule_of
+from neuronlab.regularization import is_penalized
 
 T = TypeVar("T")
 
@@ -89,8 +90,11 @@ def cohort_key(config: Mapping[str, Any]) -> str:
     rule = rule_of(config["optimizer"])
     numbers = {name.partition(".")[0] for name in rule.defaults} if rule else set()
     leaves = {}
+    # Whether there is a penalty at all is shared, since it has a column of its own in the records.
+    penalized = is_penalized(config["regularization"])
     for path, value in flatten(config):
         free = path in VARY or path.removeprefix("optimizer.") in numbers
+        free |= penalized and path.startswith("regularization.")
         if path not in ASIDE:
             leaves[path] = "varies" if free else value
     return json.dumps(leaves, sort_keys=True, default=str)

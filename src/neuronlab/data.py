@@ -1,6 +1,6 @@
-"""The data module: a table split, standardized, and served as whole batches.
+"""The data module: a table split, its features computed, standardized, served as whole batches.
 
-Letters: B batch rows, n data rows, D features, K outputs.
+Letters: B batch rows, n data rows, C columns, D features, K outputs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neuronlab.datasets import Table
-from neuronlab.errors import require
+from neuronlab.errors import ArgumentError, require
+from neuronlab.features import Features, learn_columns
 from neuronlab.scaling import Scaling
 from neuronlab.seeds import generator
 
@@ -89,6 +90,7 @@ class DataModule(pl.LightningDataModule):
         order_seed: int = 0,
         batch_size: int | None = None,
         split: list[float] | None = None,
+        features: list[str] | None = None,
         standardize: bool = False,
     ) -> None:
         """Makes the table at once, since its shape decides that of the network.
@@ -99,23 +101,30 @@ class DataModule(pl.LightningDataModule):
             order_seed: What the order of batches is drawn from.
             batch_size: B, or None for all training rows at once.
             split: The fractions of rows to train on, to validate on and to test on; None uses all
-                rows for each, for sets too small to split.
+                rows for each, for sets too small to split. A table that says itself which rows are
+                for what is taken at its word.
+            features: What the network sees of the columns, see `neuronlab.features.Features`; None
+                for the columns as they are.
             standardize: Whether to bring features, and targets of regression, to mean 0 and
                 deviation 1, with statistics of the training rows alone.
 
         Raises:
-            ValueError: If a split would be empty or a batch larger than the training rows.
+            ValueError: If a split would be empty, a batch larger than the training rows, or a
+                feature does not exist or is not finite.
         """
         super().__init__()
         table = make(generator(seed, "data"))
         self.table = table
-        parts = _split(len(table.x), split, seed)
-        self.scaling = Scaling(table.x.shape[1], table.out_features)
+        self.parts = dict(table.parts or _split(len(table.x), split, seed))
+        columns, self.x = learn_columns(table, self.parts["train"])
+        self.features = Features(columns, features)
+        seen = self.features(self.x)  # [n, D]
+        self.scaling = Scaling(seen.shape[1], table.out_features)
         if standardize:
-            self.scaling.fit_inputs(table.x[parts["train"]])
+            self.scaling.fit_inputs(seen[self.parts["train"]])
             if table.task == "regression":
-                self.scaling.fit_targets(table.y[parts["train"]])
-        self.rows = {name: self._rows(part) for name, part in parts.items()}
+                self.scaling.fit_targets(table.y[self.parts["train"]])
+        self.rows = {name: self._rows(seen, part) for name, part in self.parts.items()}
         trained = len(self.rows["train"])
         allowed = f"1 to {trained} (the training rows), or null for all of them at once"
         batch_size = trained if batch_size is None else batch_size
@@ -128,12 +137,31 @@ class DataModule(pl.LightningDataModule):
         other.order = BatchOrder(self.order.rows, self.order.batch_size, order_seed)
         return other
 
-    def _rows(self, part: Tensor) -> Rows:
-        x, y = self.scaling.inputs(self.table.x[part]), self.table.y[part]
+    def notes(self) -> list[str]:
+        """What a user should know of the data before a network learns from them, a line each."""
+        notes = list(self.table.notes)
+        for index, name in enumerate(self.table.columns if self.table.categories else ()):
+            unseen = self.x[:, index] == -1
+            if unseen.any():
+                codes = sorted(set(self.table.x[unseen, index].long().tolist()))
+                texts = ", ".join(self.table.categories[name][code] for code in codes)
+                rows = f"{int(unseen.sum())} row{'s' if unseen.sum() > 1 else ''}"
+                notes.append(f"{name}: no training row has {texts}; taken as none, in {rows}")
+        return notes
+
+    def _rows(self, seen: Tensor, part: Tensor) -> Rows:
+        """What a split is of what the network sees of all rows [n, D]."""
+        x, y = self.scaling.inputs(seen[part]).float(), self.table.y[part]
+        wrong = ~x.isfinite().all(dim=0)
+        if wrong.any():
+            name = self.features.names[int(wrong.long().argmax())]
+            raise ArgumentError(
+                f"features: {name} must be a finite number in every row, and is not"
+            )
         truth = None if self.table.truth is None else self.table.truth[part]
         if self.table.task == "regression":
-            y = self.scaling.targets(y)
-            truth = None if truth is None else self.scaling.targets(truth)
+            y = self.scaling.targets(y).float()
+            truth = None if truth is None else self.scaling.targets(truth).float()
         return Rows(x, y, truth)
 
     def train_dataloader(self) -> DataLoader[Any]:

@@ -42,6 +42,7 @@ class Table:
         bias: The rule's bias, beside `weights`.
         classes: Names of the classes, where there are any; of pass/fail the one for 0 comes first.
         categories: The texts of each column of text, by its name.
+        fill: Whether what is missing is to be filled, with what training rows have on the mean.
         parts: The rows of each split, where the data themselves say so.
         notes: What a user should know of how the table was read, a line each.
     """
@@ -56,6 +57,7 @@ class Table:
     bias: float | None = None
     classes: tuple[str, ...] = ()
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fill: bool = False
     parts: Mapping[str, Tensor] | None = None
     notes: tuple[str, ...] = ()
 
@@ -63,6 +65,16 @@ class Table:
     def out_features(self) -> int:
         """K: one output per class, or per target column."""
         return len(self.classes) if self.task == "multiclass" else self.y.shape[1]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What 0, 1, … stand for where the target is no number."""
+        return self.classes or (f"not {self.target}", self.target)
+
+    @property
+    def is_plane(self) -> bool:
+        """Whether all there is to know of the columns can be drawn on paper: one or two numbers."""
+        return len(self.columns) <= 2 and not self.categories
 
 
 def make_line(

@@ -1,6 +1,7 @@
 """The learner: a network, its loss, its optimizer and its measures, under Lightning.
 
-Letters: N members, B batch rows, D features, K outputs, P parameters (tensors, not numbers).
+Letters: N members, B batch rows, C columns, D features, K outputs, P parameters (tensors, not
+numbers).
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from neuronlab.columns import Column
 from neuronlab.configs import construct
 from neuronlab.data import DataModule
 from neuronlab.datasets import Table, Task
 from neuronlab.errors import ConfigError
+from neuronlab.features import Features
 from neuronlab.losses import Loss
 from neuronlab.metrics import as_measured, make_metrics
 from neuronlab.records import CHECKPOINT
+from neuronlab.regularization import is_penalized, penalty
 from neuronlab.scaling import Scaling
 from neuronlab.seeds import derive, generator
 
@@ -49,7 +53,7 @@ def net_maker(
 
     Args:
         model: The configuration, with its output head named.
-        in_features: D, the number of inputs.
+        in_features: D, the number of features.
         out_features: K, the number of outputs.
     """
     make = construct(model, _partial_=True, in_features=in_features, out_features=out_features)
@@ -126,8 +130,10 @@ class Learner(Runs):
         model: dict[str, Any],
         loss: dict[str, Any],
         optimizer: dict[str, Any],
+        regularization: dict[str, float],
         seed: int,
         task: Task,
+        columns: list[dict[str, Any]],
         features: list[str],
         target: str,
         classes: list[str],
@@ -143,9 +149,11 @@ class Learner(Runs):
             model: Configuration of the network, with its output head named.
             loss: Configuration of the loss.
             optimizer: Configuration of the optimizer.
+            regularization: The rates `l1` and `l2`, see `neuronlab.regularization`.
             seed: What the initial weights are drawn from.
             task: What kind of target is predicted.
-            features: D names of features.
+            columns: What each of the C columns holds, as `Column.plain` says it.
+            features: D features, as the data module names them.
             target: The target's name.
             classes: Names of the classes, where there are any.
             out_features: K, the number of outputs.
@@ -155,15 +163,21 @@ class Learner(Runs):
         self.net = net_maker(model, len(features), out_features)(seed)
         self.loss: Loss = construct(loss).func  # a partial, since a function isn't to be called
         self.optimizer_config = optimizer
+        self.regularization = regularization
+        self.features = Features([Column.of(**column) for column in columns], features)
         self.scaling = Scaling(len(features), out_features)
         self._validated = -1  # the epoch of the newest validation
         self._ended = -1  # the newest epoch that has all its metrics
         self._norms: list[Tensor] = []  # gradient norms [P] of each step of the epoch
 
     def forward(self, x: Tensor) -> Tensor:
-        """Raw features [B, D] of any precision → predictions in the target's own units [B, K]."""
-        x = x.to(self.scaling.input_mean)
-        return self.scaling.raw(self.net(self.scaling.inputs(x)))
+        """Columns [B, C] of any precision → predictions in the target's own units [B, K]."""
+        return self.scaling.raw(self.net(self.seen(x)))
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Columns [B, C] of any precision → what the network sees of them [B, D], in its own."""
+        like = self.scaling.input_mean
+        return self.scaling.inputs(self.features(x.to(like.device))).to(like)
 
     def ask(self, x: Tensor) -> Tensor:
         """As `forward`, for an answer rather than a step: no gradients, no random layers."""
@@ -232,11 +246,18 @@ class Learner(Runs):
         torch.manual_seed(derive(self.hparams["seed"], "training", self.current_epoch))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch, a scalar; its mean over the epoch's rows is `train/loss`."""
+        """What a step makes smaller, a scalar: the loss of a batch, and the penalty on weights.
+
+        Their means over the epoch's rows are `train/loss` and, where there is one, `train/penalty`.
+        """
         loss, _ = evaluate(self.net, self.loss, batch)
-        rows = len(batch[0])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=rows)
-        return loss
+        how: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": len(batch[0])}
+        self.log("train/loss", loss, **how)
+        if not is_penalized(self.regularization):
+            return loss
+        added = penalty(self.net.parameters(), **self.regularization)
+        self.log("train/penalty", added, **how)
+        return loss + added
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Keeps the norm of each parameter's gradient."""

@@ -27,6 +27,7 @@ from neuronlab.losses import Loss
 from neuronlab.metrics import as_measured, measure_each, metric_names
 from neuronlab.optimizers import MemberOptimizer, rule_of
 from neuronlab.records import RecordsLogger
+from neuronlab.regularization import RATES, is_penalized, penalty
 from neuronlab.stack import stack_scaling
 
 
@@ -72,9 +73,11 @@ class Population(Runs):
         """
         super().__init__()
         shared = ("model", "activation", "loss")
+        penalized = [is_penalized(member.config["regularization"]) for member in members]
         first = members[0].config
         # Stacking would accept networks of equal shapes with different activations without a word.
         assert all(m.config[key] == first[key] for m in members for key in shared)
+        assert len({*penalized}) == 1  # who has no penalty has no record of one
         assert len(members) > 1
         self.members = list(members)
         self.template = (template,)  # in a tuple, so that it is no submodule
@@ -94,6 +97,7 @@ class Population(Runs):
             return functional_call(evaluate_one, weights, (x, y))  # type: ignore[no-any-return]
 
         self._one = one
+        self._penalized = penalized[0]
         self.values: dict[str, list[float]] = {}  # newest value of every metric, by member
 
     def evaluate_all(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -124,6 +128,7 @@ class Population(Runs):
         data = self.members[member].data
         scaling = {f"scaling.{name}": v for name, v in data.scaling.state_dict().items()}
         learner.to(self.dtype).load_state_dict({**state, **scaling})
+        learner.features = data.features
         return learner, data.table
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -136,8 +141,12 @@ class Population(Runs):
         return make(self.weights.parameters())  # type: ignore[no-any-return]
 
     def on_fit_start(self) -> None:
-        """Makes room for what is measured."""
+        """Makes room for what is measured, and puts the rates of penalties beside the weights."""
         self._norms = self.weights[0].new_zeros(len(self.names), len(self.members))  # [P, N]
+        self._rates = [
+            self.weights[0].new_tensor([m.config["regularization"][name] for m in self.members])
+            for name in RATES  # [N] each
+        ]
         optimizer = self.optimizers()
         if isinstance(optimizer, MemberOptimizer):
             self._lr = optimizer.values["lr"].tolist()
@@ -151,18 +160,22 @@ class Population(Runs):
         for member in diverged_at(self.trainer):
             records_of(self.trainer)[member].ended = True
         self._loss = self._norms.new_zeros(len(self.members))  # [N], times rows
+        self._penalty = self._norms.new_zeros(len(self.members))  # [N], likewise
         self._rows, self._steps = 0, 0
         self._norms.zero_()
         self._measured = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """The sum of the members' losses, and each of them [N]."""
+        """The sum of what each member makes smaller, its loss and penalty, and each of them [N]."""
         losses, _ = self.evaluate_all(batch)
-        each = losses.detach()
         rows = batch[0].shape[-2]
-        self._loss += each * rows
+        self._loss += losses.detach() * rows
         self._rows += rows
-        return {"loss": losses.sum(), "losses": each}
+        if self._penalized:
+            penalties = vmap(penalty)(list(self.weights), *self._rates)
+            self._penalty += penalties.detach() * rows
+            losses = losses + penalties
+        return {"loss": losses.sum(), "losses": losses.detach()}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Adds up the norm of each parameter's gradient, member by member."""
@@ -234,6 +247,7 @@ class Population(Runs):
         """Writes each running member's row."""
         measured = {
             "train/loss": self._loss / self._rows,
+            **({"train/penalty": self._penalty / self._rows} if self._penalized else {}),
             **self._measured,
             **{
                 f"gradient_norm/{name}": norm / self._steps

@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 from torch import Tensor
 from torch.nn import functional as F
 
+from neuronlab.datasets import Task
+
 
 class Loss(Protocol):
     """A loss with what it works on (`on`: logit or prediction) and the tasks that it fits."""
@@ -40,6 +42,14 @@ def known(task: str | None = None) -> list[str]:
     """The names of the losses, or of those that fit a task."""
     marked = {name: f.tasks for name, f in globals().items() if hasattr(f, "tasks")}
     return [name for name, tasks in marked.items() if task is None or task in tasks]
+
+
+def auto(task: Task) -> str:
+    """The name of the loss that `loss=auto` stands for, where data show their task when read.
+
+    The negative logarithm of a likelihood: normal, Bernoulli, categorical.
+    """
+    return {"regression": "mse", "binary": "bce", "multiclass": "cross_entropy"}[task]
 
 
 @fits("prediction", "regression", "binary")

@@ -1,6 +1,6 @@
 """Callbacks that tell a lesson's story in the terminal while a run trains.
 
-Letters: D features.
+Letters: C columns.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Ask(CheckedCallback, Narration):
     """Asks the network when it has been trained (lesson 002: does [5, 7] pass?)."""
 
     def __init__(self, inputs: list[list[float]]) -> None:
-        """Takes rows of D features."""
+        """Takes rows of C columns."""
         self.inputs = torch.tensor(inputs)
 
     def check(self, learner: Learner) -> None:
-        """Refuses rows that have not the features of the data."""
-        features = learner.hparams["features"]
-        fits = self.inputs.dim() == 2 and self.inputs.shape[1] == len(features)
-        allowed = f"rows of {len(features)} numbers: {', '.join(features)}"
+        """Refuses rows that have not the columns of the data."""
+        columns = [column.name for column in learner.features.columns]
+        fits = self.inputs.dim() == 2 and self.inputs.shape[1] == len(columns)
+        allowed = f"rows of {len(columns)} numbers: {', '.join(columns)}"
         require(fits, "inputs", self.inputs.tolist(), allowed)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

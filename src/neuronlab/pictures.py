@@ -1,6 +1,6 @@
 """Pictures of what a network has learned, for data with one or two inputs.
 
-Letters: n data rows, D features, K outputs.
+Letters: n data rows, C columns, K outputs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def draw_fit(learner: Learner, table: Table, when: str) -> bytes:
 
     Args:
         learner: The learner, at any moment of its training.
-        table: The data, D = 1 or 2.
+        table: The data, of one or two columns of numbers.
         when: What the title says of the moment.
 
     Returns:
@@ -75,7 +75,7 @@ def _draw_plane(axes: Axes, learner: Learner, table: Table) -> None:
     else:
         shown = axes.contourf(first, second, as_grid(values[:, 0]), 20, cmap="RdBu", alpha=0.6)
         probability = table.task == "binary"
-        label = f"P({table.target})" if probability else table.target
+        label = f"P({table.labels[1]})" if probability else table.target
         axes.figure.colorbar(shown, label=label)
         if probability and values.min() < 0.5 < values.max():
             boundary = as_grid(values[:, 0])
@@ -86,8 +86,7 @@ def _draw_plane(axes: Axes, learner: Learner, table: Table) -> None:
         )
         return
     label_of = table.y.flatten().long()
-    names = table.classes or (f"not {table.target}", table.target)
-    for index, name in enumerate(names):
+    for index, name in enumerate(table.labels):
         chosen = table.x[label_of == index]
         color = COLORS[index % len(COLORS)]
         axes.scatter(
@@ -103,7 +102,8 @@ def _draw_plane(axes: Axes, learner: Learner, table: Table) -> None:
 
 
 def spread(values: Tensor, points: int) -> Tensor:
-    """Evenly spaced numbers over the range of the values and a margin."""
+    """Evenly spaced numbers over the range of the values and a margin; NaN is no value."""
+    values = values[~values.isnan()]
     low, high = values.min().item(), values.max().item()
     margin = MARGIN * ((high - low) or 1.0)
     return torch.linspace(low - margin, high + margin, points)
@@ -115,5 +115,5 @@ def as_grid(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
 
 
 def predicted(learner: Learner, x: Tensor) -> NDArray[np.floating[Any]]:
-    """Raw features [n, D] → predictions in the target's units [n, K]; NaN drawn as nothing."""
+    """Columns [n, C] → predictions in the target's units [n, K]; NaN drawn as nothing."""
     return np.asarray(torch.nan_to_num(learner.ask(x).cpu().float()).numpy())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 import traceback
@@ -16,7 +17,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from hydra_plugins.neuronlab_population import Job
-from neuronlab.build import build, build_data
+from neuronlab.build import build, build_data, build_learner
 from neuronlab.callbacks import ForMany, ends_of_divergence
 from neuronlab.checkpoints import MemberCheckpoints, MemberFiles
 from neuronlab.checks import check
@@ -151,7 +152,9 @@ def _train_cohort(
         for job, member in _members(chunk, template, results):
             alike.setdefault(_shape(member), []).append((job, member))
         for members in alike.values():
-            results |= _train_chunk(template, members, progress)
+            job, member = members[0]  # the features of one split need not be those of another
+            own = build_learner(job.config, member.data)
+            results |= _train_chunk(own, members, progress)
     return results
 
 
@@ -163,13 +166,15 @@ def _members(
     Equal data are built once.
     """
     hparams = template.hparams
-    make = net_maker(hparams["model"], len(hparams["features"]), hparams["out_features"])
+    make = functools.cache(
+        lambda features: net_maker(hparams["model"], features, hparams["out_features"])
+    )
     tables: dict[str, Any] = {}
     for job in jobs:
         try:
             job.save()
             data = build_data(job.config["data"], tables)
-            net = make(job.config["seed"])
+            net = make(len(data.features.names))(job.config["seed"])
             weights = {name: weight.detach() for name, weight in net.named_parameters()}
         except Exception as error:
             results[job.folder] = _failed(job, error)

@@ -26,6 +26,7 @@ from neuronlab.measures import Measure, values_of
 from neuronlab.models import Neuron
 from neuronlab.predict import load_learner
 from neuronlab.records import CHECKPOINT
+from neuronlab.regularization import is_penalized
 from neuronlab.results import Results
 from neuronlab.theory import Line, cosine, is_linear_regression, largest_curvature, least_squares
 from neuronlab.theory import raw_line as in_raw_units
@@ -102,7 +103,7 @@ def nonlinearity() -> Measure:
         grid = torch.cartesian_prod(*sides)  # [PLACES², 2]
         net = copy.deepcopy(learner).double().eval()
         with torch.no_grad():
-            logits: Tensor = net.net.logits(net.scaling.inputs(grid))[:, :1]  # type: ignore[operator]
+            logits: Tensor = net.net.logits(net.seen(grid))[:, :1]  # type: ignore[operator]
         if (logits == logits[0]).all():  # as where all hidden neurons are dead: a plane, too
             return 0.0
         plane = least_squares(grid, logits)(grid)
@@ -175,17 +176,19 @@ def _bound(folder: Path, written: int | None) -> float:
 def _is_quadratic_descent(given: str) -> bool:
     """Whether all that a learner is made from, but data and seed, is plain descent on a bowl."""
     learner = Learner(**json.loads(given), data={}, seed=0)
-    plain = is_plain_descent(learner.optimizer_config)
+    plain = is_plain_descent(learner.optimizer_config, learner.regularization)
     return plain and is_linear_regression(learner.net, learner.loss)
 
 
-def is_plain_descent(optimizer: Mapping[str, Any]) -> bool:
-    """Whether every step is −lr·gradient.
+def is_plain_descent(optimizer: Mapping[str, Any], regularization: Mapping[str, float]) -> bool:
+    """Whether every step is −lr times the gradient of the loss.
 
     Args:
         optimizer: Its configuration.
+        regularization: The rates of penalties, whose gradients would be added.
     """
     more = any(optimizer.get(key) for key in ("momentum", "weight_decay", "maximize"))
+    more |= is_penalized(regularization)
     return optimizer["_target_"] == "torch.optim.SGD" and not more
 
 
@@ -238,7 +241,8 @@ def _least_squares(learner: Learner) -> Line:
 
 
 def _true_weights(learner: Learner) -> Tensor:
-    weights = _data(learner).table.weights
-    if weights is None:
-        raise ConfigError("this measure needs data that were made by a linear rule")
+    data = _data(learner)
+    weights = data.table.weights
+    if weights is None or not data.features.as_they_are:
+        raise ConfigError("this measure needs data that were made by a linear rule of its features")
     return torch.tensor(weights, dtype=torch.float64)

@@ -38,7 +38,10 @@ class Scaling(nn.Module):
         self.target_mean, self.target_std = mean_and_std(y)
 
     def inputs(self, x: Tensor) -> Tensor:
-        """Raw features [B, D] → what the network sees [B, D]."""
+        """Features [B, D] → what the network sees [B, D].
+
+        In the precision of the features: a float64 keeps what sets it apart from a large mean.
+        """
         return (x - self.input_mean) / self.input_std
 
     def targets(self, y: Tensor) -> Tensor:
@@ -51,9 +54,10 @@ class Scaling(nn.Module):
 
 
 def mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (over n, not n − 1) of the columns of values [n, C].
+    """Mean and standard deviation (over n, not n − 1) of each feature of values [n, D], as float32.
 
-    A constant column has no scale to divide by; its deviation is given as 1.
+    A constant feature has no scale to divide by; its deviation is given as 1.
     """
-    std = values.std(dim=0, unbiased=False)
-    return values.mean(dim=0), torch.where(std > 0, std, torch.ones_like(std))
+    std = values.std(dim=0, unbiased=False).float()
+    constant = (std == 0) | (values.amax(dim=0) == values.amin(dim=0))  # whose sum may be rounded
+    return values.mean(dim=0).float(), torch.where(constant, torch.ones_like(std), std)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Iterable
 
 import lightning.pytorch as pl
 import torch
@@ -14,6 +15,7 @@ from neuronlab.folders import program, short
 from neuronlab.learner import Learner
 from neuronlab.models import Neuron
 from neuronlab.records import Record
+from neuronlab.regularization import is_penalized
 from neuronlab.terminal import console, number, table
 from neuronlab.theory import (
     Line,
@@ -25,17 +27,31 @@ from neuronlab.theory import (
     raw_line,
 )
 
+MOST_NAMES = 12  # of features, on one line
+
 
 def print_start(learner: Learner, data: DataModule, trainer: pl.Trainer) -> None:
     """Says in one line what is about to be trained on what."""
     parameters = sum(p.numel() for p in learner.net.parameters())
     rows = " / ".join(str(len(data.rows[split])) for split in SPLITS)
+    names = data.features.names
+    shown = ", ".join(names[:MOST_NAMES])
+    if len(names) > MOST_NAMES:
+        shown += f" and {len(names) - MOST_NAMES} more"
     console.print(
         f"{type(learner.net).__name__}, {parameters} parameters, on "
         f"{trainer.strategy.root_device} · target {data.table.target} from "
-        f"{', '.join(data.table.columns)} · rows {rows} (train / val / test)",
+        f"{shown} · rows {rows} (train / val / test)",
+        markup=False,
         soft_wrap=True,
     )
+    print_notes([data])
+
+
+def print_notes(data: Iterable[DataModule]) -> None:
+    """Prints what a user should know of how data were read, once."""
+    for note in dict.fromkeys(note for module in data for note in module.notes()):
+        console.print(f"  {note}", markup=False, soft_wrap=True)
 
 
 def print_summary(
@@ -93,7 +109,7 @@ def weights_table(learner: Learner, data: DataModule) -> Table:
         columns["least squares"] = raw_line(
             least_squares(data.rows["train"].x, data.rows["train"].y), scaling
         )
-    truth = data.table.weights
+    truth = data.table.weights if data.features.as_they_are else None
     if truth is not None:
         true = Line(torch.tensor(truth), torch.tensor(data.table.bias or 0.0))
         columns["true"] = true
@@ -101,7 +117,7 @@ def weights_table(learner: Learner, data: DataModule) -> Table:
             columns["learned, length 1"] = _unit(learned)
             columns["true, length 1"] = _unit(true)
     made = table("weights", "", *columns)
-    for index, feature in enumerate(data.table.columns):
+    for index, feature in enumerate(data.features.names):
         made.add_row(feature, *(number(line.weights[index].item()) for line in columns.values()))
     made.add_row("bias", *(number(line.bias.item()) for line in columns.values()))
     if truth is not None:
@@ -116,7 +132,8 @@ def _unit(line: Line) -> Line:
 
 
 def _print_rate_bound(learner: Learner, data: DataModule) -> None:
-    if is_linear_regression(learner.net, learner.loss):
+    penalized = is_penalized(learner.regularization)  # which adds a curvature of its own
+    if is_linear_regression(learner.net, learner.loss) and not penalized:
         curvature = largest_curvature(data.rows["train"].x)
         console.print(
             f"largest curvature λmax = {number(curvature)}: full-batch gradient descent needs "

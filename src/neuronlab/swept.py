@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from neuronlab.configs import INCIDENTAL
@@ -54,9 +55,13 @@ def setting_name(keys: Sequence[str], values: Iterable[object]) -> str:
 def task_of(config: Mapping[str, Any]) -> str:
     """What a run's loss measures, as `bce of circle`: runs of other tasks are not comparable.
 
+    Of a file it is the target and the file's name; `auto` is what suits them.
+
     Args:
         config: The run's configuration, as plain values.
     """
     loss, data = (config[k]["_target_"].rpartition(".")[2] for k in ("loss", "data"))
     scale = ", standardized" if config["data"].get("standardize") else ""
-    return f"{loss} of {data.removeprefix('make_')}{scale}"
+    if path := config["data"].get("path"):
+        data = f"{config['data'].get('target')} in {Path(path).name}"
+    return f"{'loss' if loss == 'auto' else loss} of {data.removeprefix('make_')}{scale}"

@@ -23,6 +23,7 @@ from neuronlab.errors import ConfigError
 from neuronlab.pictures import spread
 from neuronlab.predict import load_learner
 from neuronlab.records import OVER
+from neuronlab.regularization import is_penalized
 from neuronlab.replay import Descent, count_numbers, losses_at, replay
 from neuronlab.report.bowl_figures import Bowl, Map, contours, surfaces
 from neuronlab.report.comparisons import value_label
@@ -174,8 +175,10 @@ def _steps(results: Results, run: str) -> int:
 
 
 def _optimum(descent: Descent) -> Tensor | None:
-    """The w and b of least squares [2], where that is what the loss asks for."""
-    if not is_linear_regression(descent.learner.net, descent.learner.loss):
+    """The w and b of least squares [2], where that is what is asked for."""
+    learner = descent.learner
+    asked_for = is_linear_regression(learner.net, learner.loss)
+    if not asked_for or is_penalized(learner.regularization):
         return None
     rows = descent.data.rows["train"]
     line = least_squares(rows.x, rows.y)

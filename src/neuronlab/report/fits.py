@@ -6,7 +6,6 @@ Letters: n data rows, D features, K outputs, G places along one side of a plane.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from neuronlab.build import build_data
-from neuronlab.data import SPLITS, DataModule, Rows
 from neuronlab.errors import ConfigError
-from neuronlab.learner import Learner
 from neuronlab.pictures import CURVE_POINTS, GRID_POINTS, as_grid, predicted, spread
 from neuronlab.predict import load_learner
+from neuronlab.report.asked import ALL, MOST_POINTS, Fit, asked
 from neuronlab.report.overview import counted, shown
 from neuronlab.report.panel import DIVERGING, SCALE, Panel, blank, color, faded
 from neuronlab.results import Results
@@ -29,29 +27,10 @@ from neuronlab.statistics import COMPLETED, DIVERGED
 from neuronlab.terminal import number
 from neuronlab.theory import noise_floor
 
-MOST_POINTS = 1500  # of each split; more would only cover each other
 BINS = 20  # of a histogram of probabilities
-ALL = "all"  # the rows of data that are not split
 EVEN = 2.0  # features whose ranges differ by less are drawn to one scale
 INK = "#14171c"  # on a colored plane, which is light in any theme
 Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A run's network and its data.
-
-    Attributes:
-        run: The run's folder.
-        learner: The network, as the run left it.
-        data: What it learned from.
-        passed_over: What kept runs that are better (or worse) from being drawn, by their folders.
-    """
-
-    run: str
-    learner: Learner
-    data: DataModule
-    passed_over: dict[str, str]
 
 
 def best_and_worst(results: Results) -> list[Panel]:
@@ -116,10 +95,10 @@ def draw(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
         fit: The network and the data.
         points: The rows with its answers, as `asked` has them.
     """
-    task, features = fit.data.table.task, len(fit.data.table.columns)
-    if features == 1 and task != "multiclass":
+    task, table = fit.data.table.task, fit.data.table
+    if table.is_plane and len(table.columns) == 1 and task != "multiclass":
         return _curve(fit, points)
-    if features == 2:
+    if table.is_plane and len(table.columns) == 2:
         return _plane(fit, points)
     return _against(fit, points) if task == "regression" else _chances(fit, points)
 
@@ -151,49 +130,10 @@ def _remarks(results: Results, fit: Fit) -> list[str]:
     return remarks
 
 
-def asked(fit: Fit) -> pd.DataFrame:
-    """The rows with what the network answers, in the data's own units.
-
-    Returns:
-        `rows` (train, val, test; or all), the features, the target, `rule` (what the rule that made
-        the data says of it, where there is one), and the `prediction`: a value, the probability of
-        a pass, or a class, then with the `probability` that its own class was given.
-    """
-    table, scaling = fit.data.table, fit.data.scaling
-    parts = []
-    for split, rows in _splits(fit.data).items():
-        x = rows.x * scaling.input_std + scaling.input_mean
-        answers = torch.as_tensor(predicted(fit.learner, x))  # [n, K]
-        part = pd.DataFrame(x.numpy(), columns=list(table.columns))
-        part.insert(0, "rows", split)
-        if table.task == "multiclass":
-            names = np.array(table.classes)
-            part[table.target] = names[rows.y.numpy()]
-            part["prediction"] = names[answers.argmax(dim=1).numpy()]
-            part["probability"] = answers.gather(1, rows.y[:, None])[:, 0].numpy()
-        else:
-            regression = table.task == "regression"
-            part[table.target] = (scaling.raw(rows.y) if regression else rows.y)[:, 0].numpy()
-            if rows.truth is not None:
-                truth = scaling.raw(rows.truth) if regression else rows.truth
-                part["rule"] = truth[:, 0].numpy()
-            part["prediction"] = answers[:, 0].numpy()
-        parts.append(part.iloc[:: -(-len(part) // MOST_POINTS)])
-    return pd.concat(parts, ignore_index=True)
-
-
-def _splits(data: DataModule) -> dict[str, Rows]:
-    """The rows by what they are for; once, where they are all for everything."""
-    x = [data.rows[split].x for split in SPLITS]
-    if torch.equal(x[0], x[1]) and torch.equal(x[0], x[2]):
-        return {ALL: data.rows["train"]}
-    return {split: data.rows[split] for split in SPLITS}
-
-
 def _curve(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
     """The network's curve among the points, for one feature."""
     table = fit.data.table
-    (feature,) = table.columns
+    feature = points.columns[1]
     binary = table.task == "binary"
     figure = blank(440)
     looks = {"train": (6, "circle", 5), "val": (4, "diamond", 7), "test": (0, "square", 7)}
@@ -213,7 +153,7 @@ def _curve(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
     y = predicted(fit.learner, x[:, None])[:, 0]
     figure.add_scatter(x=x.numpy(), y=y, mode="lines", line=line, name="network")
     figure.update_xaxes(title=feature)
-    title = f"P({table.target})" if binary else table.target
+    title = f"P({table.labels[1]})" if binary else table.target
     figure.update_yaxes(title=title, range=_near(points[table.target].to_numpy(), y))
     dashed = " The dashed line is the rule that made the data." if "rule" in points else ""
     return figure, f"The solid line is what the network answers.{dashed}"
@@ -235,18 +175,19 @@ def _plane(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
         figure.update_layout(coloraxis={"colorscale": SCALE, "colorbar": bar})
         marker = {"color": points[table.target], "coloraxis": "coloraxis", "size": 7}
         figure.add_scatter(
-            x=points[table.columns[0]], y=points[table.columns[1]], mode="markers",
+            x=points.iloc[:, 1], y=points.iloc[:, 2], mode="markers",
             marker=marker | {"line": {"color": INK, "width": 1}}, showlegend=False,
         )  # fmt: skip
         how = "The plane has the color of what the network answers, each point of what it is."
     else:
         if table.task == "binary":
-            bar |= {"title": {"text": f"P({table.target})", "side": "top"}, "tickvals": [0, 0.5, 1]}
+            chance = f"P({table.labels[1]})"
+            bar |= {"title": {"text": chance, "side": "top"}, "tickvals": [0, 0.5, 1]}
             look = {"colorscale": DIVERGING, "zmin": 0, "zmax": 1, "opacity": 0.7, "colorbar": bar}
             border = {"coloring": "heatmap", "start": 0.5, "end": 0.5, "size": 1}  # one line
             look |= {"contours": border, "line": {"color": INK, "width": 2}}
             figure.add_contour(z=as_grid(values[:, 0]), showlegend=False, **look, **plane)
-            how = f"The plane shows P({table.target}), the line where it is a half."
+            how = f"The plane shows {chance}, the line where it is a half."
         else:
             best = values.argmax(axis=1).astype(np.float32)
             count = len(table.classes)
@@ -267,14 +208,13 @@ def _plane(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
 
 def _add_classes(figure: go.Figure, fit: Fit, points: pd.DataFrame) -> None:
     """Points in the colors of their classes: those of the test large, wrong ones as crosses."""
-    table = fit.data.table
     for name, hue, part, wrong in _by_class(fit, points):
         tested = part["rows"].isin(["test", ALL])
         marks: dict[str, Any] = {"size": np.where(tested, 8, 4).astype(np.uint8)}
         marks["opacity"] = np.where(tested, 0.95, 0.45).astype(np.float32)
         marks["symbol"] = np.where(tested & wrong, "x", "circle")
         figure.add_scatter(
-            x=part[table.columns[0]], y=part[table.columns[1]], mode="markers", name=name,
+            x=part.iloc[:, 1], y=part.iloc[:, 2], mode="markers", name=name,
             marker={"color": color(hue), "line": {"color": "white", "width": 0.5}, **marks},
         )  # fmt: skip
 
@@ -287,7 +227,7 @@ def _by_class(fit: Fit, points: pd.DataFrame) -> Iterator[tuple[str, int, pd.Dat
             part = points[points[table.target] == name]
             yield name, hue, part, part["prediction"] != name
     else:  # 1 at the blue end of DIVERGING, 0 at the red
-        for label, name, hue in ((1, table.target, 0), (0, f"not {table.target}", 1)):
+        for label, name, hue in ((1, table.labels[1], 0), (0, table.labels[0], 1)):
             part = points[points[table.target] == label]
             yield name, hue, part, (part["prediction"] >= 0.5) != bool(label)
 
@@ -323,15 +263,17 @@ def _chances(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
         counts, _ = np.histogram(part[column], edges)
         look = {"marker_color": faded(color(hue), 0.6), "name": name, "width": 1 / BINS}
         figure.add_bar(x=(edges[:-1] + edges[1:]) / 2, y=counts, **look)
-    figure.update_xaxes(title=f"P({table.target})" if binary else "P(its own class)", range=[0, 1])
+    figure.update_xaxes(
+        title=f"P({table.labels[1]})" if binary else "P(its own class)", range=[0, 1]
+    )
     figure.update_yaxes(title="test rows")
     if not binary:
         return figure, "The further to the right, the surer was the network of what is true."
     figure.add_vline(x=0.5, line={"color": color(7), "dash": "dash"})
     return figure, (
         f"Each row at the probability that it was given. The better the network, the further "
-        f"right are those that are {table.target}, and the further left the others; at the dashed "
-        "line it changes its answer."
+        f"right are those that are {table.labels[1]}, and the further left the others; at the "
+        "dashed line it changes its answer."
     )
 
 

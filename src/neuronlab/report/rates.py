@@ -92,7 +92,7 @@ def rate_bound(results: Results) -> Bound | None:
         results: Runs of one task.
 
     Returns:
-        The bounds of runs that are plain SGD (no momentum, weight decay or clipping) on a linear
+        The bounds of runs that are plain SGD (no momentum, decay, penalty or clipping) on a linear
         neuron under mean squared error; None where there is no such run.
     """
     runs = results.runs[~results.runs.index.isin(results.damaged)]
@@ -112,7 +112,8 @@ def _bound_of(results: Results, run: str) -> tuple[float, bool] | None:
     try:
         config = results.config(run)
         optimizer, batch = config["optimizer"], config["data"].get("batch_size")
-        if not is_plain_descent(optimizer) or config["trainer"].get("gradient_clip_val"):
+        plain = is_plain_descent(optimizer, config["regularization"])
+        if not plain or config["trainer"].get("gradient_clip_val"):
             return None
         data, learner = build(config)
     except (ConfigError, KeyError):  # a folder that is damaged or foreign; the page is about more

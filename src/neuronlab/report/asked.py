@@ -1,0 +1,89 @@
+"""A run's rows with what its network answers.
+
+Letters: n data rows, K outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from neuronlab.data import SPLITS, DataModule, Rows
+from neuronlab.datasets import Table
+from neuronlab.learner import Learner
+from neuronlab.pictures import predicted
+
+MOST_POINTS = 1500  # of each split; more would only cover each other
+ALL = "all"  # the rows of data that are not split
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A run's network and its data.
+
+    Attributes:
+        run: The run's folder.
+        learner: The network, as the run left it.
+        data: What it learned from.
+        passed_over: What kept runs that are better (or worse) from being drawn, by their folders.
+    """
+
+    run: str
+    learner: Learner
+    data: DataModule
+    passed_over: dict[str, str]
+
+
+def asked(fit: Fit) -> pd.DataFrame:
+    """The rows with what the network answers, in the data's own units.
+
+    Returns:
+        `rows` (train, val, test; or all), the features, the target, `rule` (what the rule that made
+        the data says of it, where there is one), and the `prediction`: a value, the probability of
+        a pass, or a class, then with the `probability` that its own class was given.
+    """
+    table, scaling = fit.data.table, fit.data.scaling
+    parts = []
+    for split, rows in _splits(fit.data).items():
+        chosen = fit.data.parts["train" if split == ALL else split]
+        answers = torch.as_tensor(predicted(fit.learner, fit.data.x[chosen]))  # [n, K]
+        part = _columns(table, chosen)
+        part.insert(0, "rows", split)
+        if table.task == "multiclass":
+            names = np.array(table.classes)
+            part[table.target] = names[rows.y.numpy()]
+            part["prediction"] = names[answers.argmax(dim=1).numpy()]
+            part["probability"] = answers.gather(1, rows.y[:, None])[:, 0].numpy()
+        else:
+            regression = table.task == "regression"
+            part[table.target] = (scaling.raw(rows.y) if regression else rows.y)[:, 0].numpy()
+            if rows.truth is not None:
+                truth = scaling.raw(rows.truth) if regression else rows.truth
+                part["rule"] = truth[:, 0].numpy()
+            part["prediction"] = answers[:, 0].numpy()
+        parts.append(part.iloc[:: -(-len(part) // MOST_POINTS)])
+    return pd.concat(parts, ignore_index=True)
+
+
+def _columns(table: Table, chosen: Tensor) -> pd.DataFrame:
+    """Some rows of a table as they were read, under names that leave room for the answers."""
+    columns = {}
+    for name, values in zip(table.columns, table.x[chosen].T, strict=True):
+        texts = table.categories.get(name)
+        codes = values.nan_to_num(-1).long().tolist() if texts else []
+        cells = [texts[code] if code >= 0 else "" for code in codes] if texts else values.numpy()
+        own = (table.target, "rows", "rule", "prediction", "probability")
+        columns[f"{name} (column)" if name in own else name] = cells
+    return pd.DataFrame(columns)
+
+
+def _splits(data: DataModule) -> dict[str, Rows]:
+    """The rows by what they are for; once, where they are all for everything."""
+    x = [data.rows[split].x for split in SPLITS]
+    if torch.equal(x[0], x[1]) and torch.equal(x[0], x[2]):
+        return {ALL: data.rows["train"]}
+    return {split: data.rows[split] for split in SPLITS}
