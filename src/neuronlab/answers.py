@@ -1,9 +1,11 @@
 """What a trained network says of new inputs, in words that fit the task.
 
-Letters: B rows, D features, K outputs.
+Letters: B rows, C columns, K outputs.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from torch import Tensor
@@ -19,7 +21,7 @@ def answers(learner: Learner, inputs: Tensor) -> list[Answer]:
 
     Args:
         learner: A trained learner.
-        inputs: Raw features [B, D].
+        inputs: The columns [B, C].
 
     Returns:
         Per row, by name: the target's value (regression), the probability and the verdict
@@ -29,28 +31,24 @@ def answers(learner: Learner, inputs: Tensor) -> list[Answer]:
     target, task = learner.hparams["target"], learner.hparams["task"]
     if task == "regression":
         return [{target: value} for value in prediction[:, 0].tolist()]
-    if task == "binary":
-        return [
-            {"probability": p, target: "yes" if p >= 0.5 else "no"}
-            for p in prediction[:, 0].tolist()
-        ]
     names = learner.hparams["classes"]
+    if task == "binary":
+        no, yes = names or ("no", "yes")
+        chance = f"P({yes})" if names else "probability"
+        return [{chance: p, target: yes if p >= 0.5 else no} for p in prediction[:, 0].tolist()]
     best = prediction.max(dim=1)
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return [{target: names[index], "probability": p} for index, p in pairs]
 
 
-def answers_table(learner: Learner, inputs: Tensor, given: list[Answer]) -> Table:
-    """The answers beside the inputs, for the terminal.
+def answers_table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """Rows with their answers, for the terminal.
 
     Args:
-        learner: The trained learner, which knows the names of its features.
-        inputs: Raw features [B, D].
-        given: The answers, one per row.
+        rows: Each row's values by name; one or more.
     """
-    features = learner.hparams["features"]
-    made = table("predictions", *features, *given[0])
+    made = table("predictions", *rows[0])
     made.columns[0].justify = "right"
-    for row, answer in zip(inputs.tolist(), given, strict=True):
-        made.add_row(*map(number, row), *map(number, answer.values()))
+    for row in rows:
+        made.add_row(*("" if value is None else number(value) for value in row.values()))
     return made

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 Decimal = Literal["point", "comma"]
 Kind = Literal["numbers", "text"]
+Array = np.ndarray[Any, np.dtype[np.float64]]
 
 LARGEST = 3e38  # a network computes in 32 bits, which end at 3.4e38
-SWAPPED = str.maketrans(",.", ".,")  # so that a point in a number with a comma makes none
-PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[^\W\d][\w .-]*", re.IGNORECASE)
+SWAPPED = str.maketrans(",.", ".,")
+PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[^\W\d][\w .-]*", re.ASCII | re.I)
 NAMED = 3  # how many unseen categories a note names
 
 
@@ -77,16 +78,17 @@ def kind_of(cells: pd.Series, decimal: Decimal = "point", remedy: str | None = N
         TableError: If some cells are numbers and some, up to half, are not; if all are numbers with
             the other decimal sign; if none holds a value, or values are neither numbers nor text.
     """
-    known = _known(cells)
+    _check_type(cells)
+    known = cells[cells.notna()]
     if not len(known):
         raise nothing_in([str(cells.name)])
-    wrong = np.isnan(_numbers(known, decimal))
+    wrong = np.isnan(_numbers(known.to_numpy(), decimal))
     if not wrong.any():
         return "numbers"
     first = f"row {known.index[wrong][0]}, column {cells.name}: {shown(known[wrong].iloc[0])}"
     remedy = remedy or f"data.categorical={listed(cells.name)} takes the column as text"
     other: Decimal = "comma" if decimal == "point" else "point"
-    if not np.isnan(_numbers(known, other)).any():
+    if all(NUMBER.fullmatch(_with_point(text, other)) for text in known):  # ends early at text
         raise TableError(f"{first} is a number with a decimal {other}", f"data.decimal={other}")
     if 2 * wrong.sum() > len(known):
         return "text"
@@ -114,7 +116,7 @@ def columns_of(
     columns = []
     for name in cells.columns:
         is_text = name in categorical or kind_of(cells[name], decimal) == "text"
-        texts = tuple(sorted(_known(cells[name]).unique())) if is_text else None
+        texts = _texts(cells[name]) if is_text else None
         columns.append(Column(name, texts))
     many = {c.name: len(c.categories or ()) for c in columns}
     many = {name: count for name, count in many.items() if count > max_categories}
@@ -151,7 +153,7 @@ def to_numbers(
         if column.name not in cells:
             raise TableError(unknown(column.name, cells.columns, "column"))
         own = cells[column.name]
-        _known(own)
+        _check_type(own)
         if column.categories is None:
             x[:, place] = _checked(own, decimal)
             continue
@@ -184,20 +186,31 @@ def nothing_in(names: Sequence[str]) -> TableError:
     )
 
 
-def _known(cells: pd.Series) -> pd.Series:
-    """The cells of a column that are not missing, if they are text."""
-    known = cells[cells.notna()]
-    # What is no text is a value of a Parquet file, whose columns hold one type each.
-    if len(known) and not isinstance(known.iloc[0], str):
-        what = f"values of type {type(known.iloc[0]).__name__}, neither numbers nor text"
+def _check_type(cells: pd.Series) -> None:
+    """Raises if cells are no text, but values of a Parquet file, whose columns hold one type."""
+    first = next((cell for cell in cells if cell is not None), "")
+    if not isinstance(first, str):
+        what = f"values of type {type(first).__name__}, neither numbers nor text"
         raise TableError(f"column {cells.name} holds {what}", f"data.exclude={listed(cells.name)}")
-    return known
 
 
-def _checked(cells: pd.Series, decimal: Decimal) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _texts(cells: pd.Series) -> tuple[str, ...]:
+    """The different texts of a column, in the alphabet's order."""
+    _check_type(cells)
+    return tuple(sorted(cells.dropna().unique()))
+
+
+def _with_point(text: str, decimal: Decimal) -> str:
+    """A number as Python writes it; with a comma asked for, one with a point is none."""
+    return text.translate(SWAPPED) if decimal == "comma" else text
+
+
+def _checked(cells: pd.Series, decimal: Decimal) -> Array:
     """The numbers of cells [B], NaN where one is missing, if a network can take all of them."""
-    numbers = _numbers(cells, decimal)
-    wrong = np.isnan(numbers) & cells.notna().to_numpy() | (np.abs(numbers) > LARGEST)
+    known = cells.notna().to_numpy()
+    numbers = np.full(len(cells), np.nan)
+    numbers[known] = _numbers(cells.to_numpy()[known], decimal)
+    wrong = np.isnan(numbers) & known | (np.abs(numbers) > LARGEST)
     if wrong.any():
         row, cell, number = cells.index[wrong][0], cells[wrong].iloc[0], numbers[wrong][0]
         problem = "is not a number" if np.isnan(number) else f"is too large, above {LARGEST:g}"
@@ -207,20 +220,17 @@ def _checked(cells: pd.Series, decimal: Decimal) -> np.ndarray[Any, np.dtype[np.
     return numbers
 
 
-def _numbers(cells: pd.Series, decimal: Decimal) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The numbers of cells [B], NaN where one is missing or is no number."""
-    known = cells.notna().to_numpy()
-    texts = cells.to_numpy()[known]
+def _numbers(texts: Any, decimal: Decimal) -> Array:
+    """The numbers that an array of texts [B] stands for, NaN where one is none."""
     if decimal == "comma":
-        texts = np.array([text.translate(SWAPPED) for text in texts], dtype=object)
-    numbers = np.full(len(cells), np.nan)
-    try:
-        # Python reads more as numbers than a person does: 1_000, nan, digits of other scripts.
-        joined = "".join(texts)
-        if "_" in joined or "n" in joined.lower() or not joined.isascii():
-            raise ValueError
-        numbers[known] = texts.astype(float)
-    except ValueError:
-        read = (float(text) if NUMBER.fullmatch(text) else np.nan for text in texts)
-        numbers[known] = np.fromiter(read, float, len(texts))
-    return numbers
+        texts = np.array([_with_point(text, decimal) for text in texts], dtype=object)
+    joined = "".join(texts)
+    # Python reads more as numbers than a person does: 1_000, nan, digits of other scripts.
+    if joined.isascii() and not any(sign in joined for sign in "_nN"):
+        try:
+            return np.asarray(texts.astype(float))
+        except ValueError:
+            pass
+    # Texts that are no numbers are few, and repeat.
+    read = {text: float(text) if NUMBER.fullmatch(text) else np.nan for text in set(texts)}
+    return np.fromiter((read[text] for text in texts), float, len(texts))

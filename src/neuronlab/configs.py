@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -45,7 +47,33 @@ INCIDENTAL = (
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """A short name for what a configuration defines; equal names mean equal runs."""
+    """A short name for what a configuration defines; equal names mean equal runs.
+
+    It is also one for the file that data are read from: another content makes other runs.
+    """
     leaves = {key: v for key, v in flatten(config) if not key.startswith(INCIDENTAL)}
+    if isinstance(path := leaves.get("data.path"), str):
+        leaves["data.path"] = [path, file_digest(path)]
     text = json.dumps(leaves, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: str) -> str | None:
+    """A name for what a file holds, or None where there is no such file."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return _digest(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=64)  # a sweep asks for each of its jobs
+def _digest(path: str, written: int, size: int) -> str | None:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while part := file.read(2**20):
+                digest.update(part)
+    except OSError:
+        return None
+    return digest.hexdigest()

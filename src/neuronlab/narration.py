@@ -50,7 +50,10 @@ class Ask(CheckedCallback, Narration):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Prints the answers."""
         assert isinstance(pl_module, Learner)
-        console.print(answers_table(pl_module, self.inputs, answers(pl_module, self.inputs)))
+        names = [column.name for column in pl_module.features.columns]
+        given = zip(self.inputs.tolist(), answers(pl_module, self.inputs), strict=True)
+        rows = [dict(zip(names, row, strict=True)) | answer for row, answer in given]
+        console.print(answers_table(rows))
 
 
 class StepReport(Narration):

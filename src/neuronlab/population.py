@@ -39,6 +39,7 @@ from neuronlab.solo import (
     train_job,
 )
 from neuronlab.stack import StackedData
+from neuronlab.summary import print_notes
 from neuronlab.terminal import console, silence
 
 Result = float | Exception
@@ -130,6 +131,7 @@ def _announce(todo: Sequence[Job], plan: Plan) -> None:
         console.print(f"complete with another configuration, trained again: {changed}")
     cohorts = f"{len(plan.cohorts)} cohort{'' if len(plan.cohorts) == 1 else 's'}"
     console.print(f"{len(todo)} runs → {cohorts} + {len(plan.alone)} solo")
+    print_notes(data for data, _, _ in plan.cohorts)
     for reason, count in Counter(reason for _, reason in plan.alone).items():
         console.print(f"  {count} solo: {reason}", markup=False, soft_wrap=True)
 

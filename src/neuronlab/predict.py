@@ -1,31 +1,39 @@
 """Asking a trained network from the command line.
 
-Letters: B rows, D features.
+Letters: B rows, C columns.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, get_args
 
 from neuronlab.answers import answers, answers_table
+from neuronlab.cells import Delimiter, TableError, cell, read_cells
 from neuronlab.checks import check_targets
-from neuronlab.errors import ConfigError, nearest, show, unknown
+from neuronlab.columns import Decimal, to_numbers
+from neuronlab.errors import ConfigError, show, unknown
 from neuronlab.folders import newest_run
 from neuronlab.learner import Learner, load_checkpoint
 from neuronlab.records import CHECKPOINT, read_status
 from neuronlab.terminal import console
 
-KEYS = ("run", "inputs", "inputs_csv", "format", "outputs")
+if TYPE_CHECKING:  # it takes a while to import, and most who load a learner ask no file
+    import pandas as pd
+
+KEYS = ("run", "inputs", "inputs_csv", "delimiter", "decimal", "encoding", "format", "outputs")
 FORMATS = ("table", "json", "csv")
+READING = ("delimiter", "decimal", "encoding")
+ALLOWED: dict[str, tuple[str | None, ...]] = {
+    "format": FORMATS,
+    "delimiter": (*get_args(Delimiter), None),
+    "decimal": (*get_args(Decimal), None),
+}
+WIDE = 8  # columns that a terminal still shows beside the answers
 
 
 def predict(config: Mapping[str, Any]) -> None:
@@ -38,25 +46,68 @@ def predict(config: Mapping[str, Any]) -> None:
         ConfigError: If the run has no readable checkpoint, or the inputs do not fit it.
     """
     problems = [unknown(key, KEYS, "key") for key in config if key not in KEYS]
-    if config["format"] not in FORMATS:
-        problems.append(f"format={show(config['format'])}: must be one of {', '.join(FORMATS)}")
+    problems += [
+        f"{key}={show(config[key])}: must be one of {', '.join(map(show, allowed))}"
+        for key, allowed in ALLOWED.items()
+        if config[key] not in allowed
+    ]
     if problems:
         raise ConfigError(*problems)
     folder = _folder(config)
     learner = load_learner(folder)
-    inputs = _inputs(config, learner.hparams["features"])
-    given = answers(learner, inputs)
-    rows = zip(inputs.tolist(), given, strict=True)
-    named = [dict(zip(learner.hparams["features"], x, strict=True)) | y for x, y in rows]
+    cells, numbers, given = _answered(config, learner)
+    if config["format"] == "csv":
+        print(cells.join(given).to_csv(index=False, lineterminator="\n"), end="")
+        return
+    beside = cells.assign(**numbers)
     if config["format"] == "json":
-        print(json.dumps(named, indent=2))
-    elif config["format"] == "csv":
-        writer = csv.DictWriter(sys.stdout, list(named[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(named)
-    else:
-        console.print(f"run {folder}", soft_wrap=True, markup=False)
-        console.print(answers_table(learner, inputs, given))
+        print(json.dumps(_records(beside.join(given)), indent=2))
+        return
+    if len(beside.columns) > WIDE:
+        beside = beside[[name for name in beside if name == learner.hparams["target"]]]
+        beside.insert(0, "row", [str(row) for row in beside.index], allow_duplicates=True)
+    console.print(f"run {folder}", soft_wrap=True, markup=False)
+    console.print(answers_table(_records(beside.join(given))))
+
+
+def _answered(
+    config: Mapping[str, Any], learner: Learner
+) -> tuple[pd.DataFrame, dict[str, list[float]], pd.DataFrame]:
+    """The rows asked about as text, the numbers among their columns, and the answers."""
+    import pandas as pd
+
+    name, cells, decimal = _inputs(config, learner)
+    columns = learner.features.columns
+    try:
+        x, notes = to_numbers(cells, columns, decimal)
+    except TableError as error:
+        raise ConfigError(f"{name}: {str(error).replace('data.', '')}") from error
+    unknown_to = learner.features(x).isnan().any(dim=1)
+    if unknown_to.any():
+        row = int(unknown_to.long().argmax())
+        missing = [c.name for c, v in zip(columns, x[row], strict=True) if v.isnan() and not c.fill]
+        line = f"row {cells.index[row]}, column {missing[0]}: no value"
+        if learner.hparams["data"].get("missing") != "drop":
+            raise ConfigError(f"{name}: {line}; the network was trained without missing ones")
+        notes.append(f"no answer where a value is missing: {int(unknown_to.sum())} rows ({line})")
+    for note in notes:
+        print(note, file=sys.stderr)
+    known = ~unknown_to
+    given = pd.DataFrame(answers(learner, x[known]), index=cells.index[known.numpy()])
+    taken = {answer: f"predicted {answer}" for answer in given if answer in cells}
+    numeric = {
+        column.name: x[:, place].tolist()
+        for place, column in enumerate(columns)
+        if column.categories is None
+    }
+    return cells, numeric, given.rename(columns=taken)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as mappings, with None for what is missing."""
+    values = frame.astype(object)
+    records: list[dict[str, Any]] = values.where(values.notna(), None).to_dict("records")
+    return records
 
 
 def load_learner(folder: Path) -> Learner:
@@ -103,75 +154,39 @@ def _folder(config: Mapping[str, Any]) -> Path:
     return newest
 
 
-def _inputs(config: Mapping[str, Any], features: Sequence[str]) -> Tensor:
-    """The rows to ask about [B, D]."""
-    plural = "s" if len(features) > 1 else ""
-    wanted = f"rows of {len(features)} number{plural}: {', '.join(features)}"
+def _inputs(config: Mapping[str, Any], learner: Learner) -> tuple[str, pd.DataFrame, Decimal]:
+    """What to ask about: where it comes from, its cells, and how they write decimals."""
+    columns = [column.name for column in learner.features.columns]
+    only = all(column.categories is None for column in learner.features.columns)
+    kind = "number" if only else "value"
+    wanted = f"rows of {len(columns)} {kind}{'s' if len(columns) > 1 else ''}: {', '.join(columns)}"
     if (config["inputs"] is None) == (config["inputs_csv"] is None):
-        example = show([[1] * len(features)])
+        example = show([[1] * len(columns)])
         raise ConfigError(f"inputs: give either 'inputs={example}' or inputs_csv=FILE, {wanted}")
     if config["inputs"] is not None:
-        name, rows = "inputs", config["inputs"]
-        if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
-            raise ConfigError(f"inputs={show(rows)}: must be {wanted}, as [[…],[…]]")
-    else:
-        name = f"inputs_csv={config['inputs_csv']}"
-        rows = _read_csv(Path(str(config["inputs_csv"])), features)
+        return "inputs", _typed(config["inputs"], columns, wanted), "point"
+    name = f"inputs_csv={config['inputs_csv']}"
+    data = learner.hparams["data"]  # a file is taken to be written as that of the training was
+    given = {key: config[key] or data.get(key) for key in READING}
+    decimal = given.pop("decimal") or "point"
+    how: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    try:
+        path = Path(str(config["inputs_csv"]))
+        return name, read_cells(path, names=columns, max_mb=math.inf, **how), decimal
+    except TableError as error:
+        raise ConfigError(f"{name}: {str(error).replace('data.', '')}") from error
+
+
+def _typed(rows: object, columns: Sequence[str], wanted: str) -> pd.DataFrame:
+    """Rows from the command line as cells."""
+    import pandas as pd
+
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        raise ConfigError(f"inputs={show(rows)}: must be {wanted}, as [[…],[…]]")
     if not rows:
-        raise ConfigError(f"{name}: no rows; must be {wanted}")
+        raise ConfigError(f"inputs: no rows; must be {wanted}")
     for index, row in enumerate(rows, start=1):
-        if len(row) != len(features):
-            raise ConfigError(f"{name}: row {index} has {len(row)} numbers; must be {wanted}")
-    return torch.tensor(
-        [[_number(value, name, index) for value in row] for index, row in enumerate(rows, start=1)],
-        dtype=torch.float64,
-    )
-
-
-def _number(value: object, name: str, row: int) -> float:
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        converted = float(value)  # type: ignore[arg-type] # what isn't a number raises
-        if not math.isfinite(converted):
-            raise ValueError
-    except (TypeError, ValueError):
-        raise ConfigError(
-            f"{name}: row {row} holds {show(value)}; must be finite numbers only"
-        ) from None
-    return converted
-
-
-def _read_csv(path: Path, features: Sequence[str]) -> list[list[str]]:
-    """The rows of a file; columns are found by name where its first line has names."""
-    name = f"inputs_csv={path}"
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except OSError as error:
-        raise ConfigError(f"{name}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{name}: is not a CSV file in UTF-8 ({error})") from error
-    if not rows or any(_is_number(value) for value in rows[0]):
-        return rows
-    header = [column.strip() for column in rows[0]]
-    for feature in features:
-        if feature not in header:
-            near = nearest(feature, header)
-            hint = f" (did you mean {near}?)" if near else ""
-            raise ConfigError(f"{name}: has no column {feature}{hint}; it has {', '.join(header)}")
-    places = [header.index(feature) for feature in features]
-    for index, row in enumerate(rows[1:], start=1):
-        if len(row) != len(header):
-            raise ConfigError(
-                f"{name}: row {index} has {len(row)} values; must be {len(header)} as the header"
-            )
-    return [[row[place] for place in places] for row in rows[1:]]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        if len(row) != len(columns):
+            raise ConfigError(f"inputs: row {index} has {len(row)}; must be {wanted}")
+    cells = [[cell(show(value)) for value in row] for row in rows]
+    return pd.DataFrame(cells, range(1, len(rows) + 1), columns, dtype=object)
