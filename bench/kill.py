@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[1]
 KINDS = 12  # of activation, optimizer and learning rate
 SWEEP = (
     *("src/train.py", "-m", "data=circle", "model.hidden=[16]", "trainer=cpu"),
+    *("data.rows=1250", "data.split=[0.8,0.1,0.1]", "data.batch_size=100"),
     *("activation=relu,silu", "optimizer=sgd,adam", "optimizer.lr=0.01,0.03,0.1"),
 )
 AIMED = 3  # every how many-th kill waits for a run to end

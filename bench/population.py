@@ -39,7 +39,8 @@ from parts import LRS, ROOT
 KINDS = 4  # of activation and optimizer
 TRAIN = (
     *("-m", "data=circle", "model.hidden=[16]", "activation=relu,silu", "optimizer=sgd,adam"),
-    *("trainer=cpu", "trainer.max_epochs=50", "data.batch_size=100", "~callbacks.histograms"),
+    *("data.rows=1250", "data.split=[0.8,0.1,0.1]", "data.batch_size=100"),
+    *("trainer=cpu", "trainer.max_epochs=50", "~callbacks.histograms"),
     f"optimizer.lr={','.join(map(str, LRS))}",
 )
 MEBI = 2**20

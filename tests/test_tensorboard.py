@@ -88,3 +88,31 @@ def test_a_sweep_and_the_readme_s_picture(tmp_path: Path, pictures: Path) -> Non
         page.goto(f"{address}/#hparams")
         page.wait_for_selector(f"vaadin-grid >> text={jobs[-1].folder.name}")
     assert (pictures / "tensorboard.png").read_bytes().startswith(b"\x89PNG")
+
+
+PLAYGROUND = ("circle", "xor", "gauss", "spiral", "plane", "bumps")
+
+
+def test_the_playground_s_problems_and_the_readme_s_picture(
+    train: Callable[..., Path], pictures: Path
+) -> None:
+    given = ("model.hidden=[8,8]", "activation=tanh", "optimizer=adam", "optimizer.lr=0.03")
+    how = (*given, "data.batch_size=null", "callbacks.pictures.count=1")
+    for name in PLAYGROUND:
+        noise = 0.3 if name == "gauss" else 0.0
+        epochs = 400 if name == "spiral" else 150
+        folder = train(
+            f"data={name}", *how, f"data.noise={noise}", f"trainer.max_epochs={epochs}", name=name
+        )
+    with serving(folder.parent) as address, browsing(1440, 830) as page:
+        page.goto(f"{address}/?tagFilter=fit#timeseries")
+        page.click("button:has-text('Settings')")  # which closes them
+        for name in PLAYGROUND:
+            page.wait_for_selector(f"image-card:has-text('{name}') img")
+        page.wait_for_function(
+            "[...document.querySelectorAll('image-card img')].every(image => image.complete)"
+        )
+        widths = page.locator("image-card img").evaluate_all("all => all.map(i => i.naturalWidth)")
+        page.wait_for_timeout(2000)  # cards move into place
+        page.screenshot(path=pictures / "playground.png")
+    assert widths == [520] * len(PLAYGROUND)

@@ -34,9 +34,7 @@ NOT_TABLES = {  # how files begin that are none
     b"%PDF": "a PDF file, not a table",
 }
 SAMPLE = 2**16  # bytes to tell by what a file is
-CHUNK = (
-    2**8
-)  # rows that become parts of columns at once; more would keep the garbage collector busy
+CHUNK = 2**8  # rows that become columns at once; more keep the garbage collector busy
 INDEX = re.compile(r"__index_level_\d+__")
 PARTS = re.compile(r"[,;|\t\"\r\n]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.I)

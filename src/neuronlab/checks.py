@@ -183,9 +183,9 @@ def _root(config: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(rates, Mapping) or not rates.keys() >= set(RATES):
         yield f"regularization={show(rates)}: must be a mapping, with {' and '.join(RATES)}"
     else:
-        paths = [f"regularization.{name}" for name in RATES]
+        keys = [f"regularization.{name}" for name in RATES]
         yield from (
-            unknown(f"regularization.{name}", paths, "key") for name in rates if name not in RATES
+            unknown(f"regularization.{name}", keys, "key") for name in rates if name not in RATES
         )
         yield from (
             f"regularization.{name}={show(rate)}: must be a number ≥ 0"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from rich.table import Table
+from rich.text import Text
 
 from neuronlab.checks import check_nodes, target_nodes
 from neuronlab.configs import construct
@@ -236,7 +237,7 @@ def verdict_table(judgements: Sequence[Judgement]) -> Table:
     for judgement in judgements:
         color = {"supported": "green", "refuted": "red"}.get(judgement.verdict, "yellow")
         statement = f"{judgement.claim.statement} ({judgement.claim.source})"
-        made.add_row(statement, "", "", "", f"[bold {color}]{judgement.verdict}[/]", style="bold")
+        made.add_row(statement, "", "", "", Text(judgement.verdict, color), style="bold")
         for finding in judgement.findings:
             observed = finding.observed
             made.add_row(

@@ -158,7 +158,7 @@ def to_numbers(
             x[:, place] = _checked(own, decimal)
             continue
         codes = {text: float(code) for code, text in enumerate(column.categories)}
-        x[:, place] = own.map(codes).astype(float)
+        x[:, place] = own.map(codes.get).astype(float)
         new = np.isnan(x[:, place]) & own.notna().to_numpy()
         x[new, place] = -1
         if new.any():

@@ -133,7 +133,7 @@ def _announce(todo: Sequence[Job], plan: Plan) -> None:
     console.print(f"{len(todo)} runs → {cohorts} + {len(plan.alone)} solo")
     print_notes(data for data, _, _ in plan.cohorts)
     for reason, count in Counter(reason for _, reason in plan.alone).items():
-        console.print(f"  {count} solo: {reason}", markup=False, soft_wrap=True)
+        console.print(f"  {count} solo: {reason}", soft_wrap=True)
 
 
 def _train_cohort(
@@ -220,7 +220,7 @@ def _train_chunk(
         half = len(members) // 2
         first = _train_chunk(template, members[:half], progress)
         return first | _train_chunk(template, members[half:], progress)
-    console.print(f"{len(members)} runs train alone: {reason}", markup=False, soft_wrap=True)
+    console.print(f"{len(members)} runs train alone: {reason}", soft_wrap=True)
     return {job.folder: _train_alone(job, progress) for job, _ in members}
 
 

@@ -66,7 +66,7 @@ def predict(config: Mapping[str, Any]) -> None:
     if len(beside.columns) > WIDE:
         beside = beside[[name for name in beside if name == learner.hparams["target"]]]
         beside.insert(0, "row", [str(row) for row in beside.index], allow_duplicates=True)
-    console.print(f"run {folder}", soft_wrap=True, markup=False)
+    console.print(f"run {folder}", soft_wrap=True)
     console.print(answers_table(_records(beside.join(given))))
 
 
@@ -167,9 +167,9 @@ def _inputs(config: Mapping[str, Any], learner: Learner) -> tuple[str, pd.DataFr
         return "inputs", _typed(config["inputs"], columns, wanted), "point"
     name = f"inputs_csv={config['inputs_csv']}"
     data = learner.hparams["data"]  # a file is taken to be written as that of the training was
-    given = {key: config[key] or data.get(key) for key in READING}
-    decimal = given.pop("decimal") or "point"
-    how: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    given: dict[str, Any] = {key: config[key] or data.get(key) for key in READING}
+    decimal: Decimal = given.pop("decimal") or "point"
+    how = {key: value for key, value in given.items() if value is not None}
     try:
         path = Path(str(config["inputs_csv"]))
         return name, read_cells(path, names=columns, max_mb=math.inf, **how), decimal

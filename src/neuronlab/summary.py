@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import lightning.pytorch as pl
 import torch
 from rich.table import Table
+from rich.text import Text
 
 from neuronlab.data import SPLITS, DataModule
 from neuronlab.folders import program, short
@@ -42,7 +43,6 @@ def print_start(learner: Learner, data: DataModule, trainer: pl.Trainer) -> None
         f"{type(learner.net).__name__}, {parameters} parameters, on "
         f"{trainer.strategy.root_device} · target {data.table.target} from "
         f"{shown} · rows {rows} (train / val / test)",
-        markup=False,
         soft_wrap=True,
     )
     print_notes([data])
@@ -51,7 +51,7 @@ def print_start(learner: Learner, data: DataModule, trainer: pl.Trainer) -> None
 def print_notes(data: Iterable[DataModule]) -> None:
     """Prints what a user should know of how data were read, once."""
     for note in dict.fromkeys(note for module in data for note in module.notes()):
-        console.print(f"  {note}", markup=False, soft_wrap=True)
+        console.print(f"  {note}", soft_wrap=True)
 
 
 def print_summary(
@@ -66,14 +66,12 @@ def print_summary(
         console.print(weights_table(learner, data))
     _print_rate_bound(learner, data)
     if diverged_at is not None:
-        console.print(
-            f"[bold red]diverged[/]: the loss was not finite at step {diverged_at}; "
-            "try a smaller optimizer.lr"
-        )
+        said = f": the loss was not finite at step {diverged_at}; try a smaller optimizer.lr"
+        console.print(Text.assemble(("diverged", "bold red"), said))
     folder = short(record.folder)
     command = shlex.join([short(program("tensorboard")), "--logdir", folder])
-    console.print(f"folder       {folder}", soft_wrap=True, markup=False)
-    console.print(f"TensorBoard  {command}", soft_wrap=True, markup=False)
+    console.print(f"folder       {folder}", soft_wrap=True)
+    console.print(f"TensorBoard  {command}", soft_wrap=True)
 
 
 def metrics_table(learner: Learner, data: DataModule, record: Record) -> Table:

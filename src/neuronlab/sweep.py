@@ -122,7 +122,7 @@ def close_sweep(jobs: Sequence[Job], folder: Path, seconds: float) -> None:
         arguments = [a for a in sys.argv if not a.startswith("hydra.sweep.dir=")]
         place = shlex.quote(f"hydra.sweep.dir={short(folder.resolve())}")
         command = shlex.join([short(program("python")), *arguments])
-        console.print(f"go on with: {command} {place}", markup=False, soft_wrap=True)
+        console.print(f"go on with: {command} {place}", soft_wrap=True)
     failed = results.runs[~states.isin(OVER)]
     if len(failed):  # of a sweep that was stopped, that it was stopped is what counts
         what = failed["error"].iloc[0] or "left no status; can its folder be written?"
@@ -137,7 +137,7 @@ def _write_page(folder: Path) -> None:
     try:
         report({"sweep": str(folder), "output": None, "outputs": str(folder)})
     except (ConfigError, OSError) as error:
-        console.print(f"no page: {error}", markup=False, soft_wrap=True)
+        console.print(f"no page: {error}", soft_wrap=True)
 
 
 def _has_events(config: Mapping[str, Any]) -> bool:
@@ -205,7 +205,7 @@ def print_closing(
     script = str(Path(sys.argv[0]).with_name("report.py"))
     lines["report"] = shlex.join([short(program("python")), script, f"sweep={place}"])
     for name, line in lines.items():
-        console.print(f"{name:<12} {line}", soft_wrap=True, markup=False)
+        console.print(f"{name:<12} {line}", soft_wrap=True)
 
 
 def _board(folder: Path) -> str:

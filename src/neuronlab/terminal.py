@@ -11,8 +11,11 @@ from rich.table import Table
 
 
 def make_console() -> Console:
-    """As wide as the terminal; without one rich would assume 80 columns and cut tables."""
-    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    """As wide as the terminal; without one rich would assume 80 columns and cut tables.
+
+    It takes text as it is: `[x1]` is a list of features to us, and to rich a mark.
+    """
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
 
 
 console = make_console()

@@ -195,4 +195,4 @@ def _told(path: Path, started: float) -> None:
 
 
 def _say(what: str, text: str) -> None:
-    console.print(f"{what:<13}{text}", markup=False, soft_wrap=True)
+    console.print(f"{what:<13}{text}", soft_wrap=True)

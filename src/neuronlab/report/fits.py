@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import torch
-from numpy.typing import NDArray
 
 from neuronlab.build import build_data
 from neuronlab.errors import ConfigError
-from neuronlab.pictures import CURVE_POINTS, GRID_POINTS, as_grid, predicted, spread
+from neuronlab.pictures import CURVE_POINTS, EVEN, GRID_POINTS, Floats, as_grid, predicted, spread
 from neuronlab.predict import load_learner
 from neuronlab.report.asked import ALL, MOST_POINTS, Fit, asked
 from neuronlab.report.overview import counted, shown
@@ -28,9 +27,7 @@ from neuronlab.terminal import number
 from neuronlab.theory import noise_floor
 
 BINS = 20  # of a histogram of probabilities
-EVEN = 2.0  # features whose ranges differ by less are drawn to one scale
 INK = "#14171c"  # on a colored plane, which is light in any theme
-Floats = NDArray[np.floating[Any]]
 
 
 def best_and_worst(results: Results) -> list[Panel]:
