@@ -17,7 +17,9 @@ OPTIONS = sorted(
     (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.stem[0] != "_"
 )
 # What an option needs beside itself.
+TABLE = CONF.parent / "tests" / "passed.csv"
 WITH = {
+    ("data", "table"): [f"data.path={TABLE}", "data.target=passed", "data.batch_size=8"],
     ("loss", "mse"): ["data=line"],
     ("loss", "mae"): ["data=line"],
     ("loss", "cross_entropy"): ["data=blobs"],

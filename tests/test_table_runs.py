@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import sys
 from collections.abc import Callable
@@ -20,15 +22,17 @@ from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from test_parity import assert_same_checkpoint, assert_same_events, assert_same_run
+from test_tables import BAD, Bad
 
 import predict as predict_script
+import train as train_script
 from neuronlab import tables
 from neuronlab.build import build_data
 from neuronlab.cli import command_line
 from neuronlab.errors import ConfigError
 from neuronlab.predict import load_learner
 from neuronlab.records import read_status
-from neuronlab.solo import train_one
+from neuronlab.solo import prepare, train_one
 
 ROWS = 90
 
@@ -248,6 +252,48 @@ def test_diabetes(sweep: Sweep) -> None:
     results = held_out(sweep, "diabetes", *given, "optimizer.lr=0.01")
     # The mean of the training rows has R² of 0 at most on any others.
     assert results["test/r2"].mean() > 0.35
+
+
+@functools.cache
+def table_config() -> dict[str, Any]:
+    return compose_run("trainer=cpu", "data=table")[0]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=[bad.name for bad in BAD])
+def test_a_bad_table_is_refused_in_one_line(
+    bad: Bad, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if bad.content is not None:
+        Path("my.csv").write_bytes(bad.content)
+    config = copy.deepcopy(table_config())
+    config["data"] |= {"path": "my.csv", "target": "y", **bad.arguments}
+    with pytest.raises(ConfigError) as refused:
+        prepare(config, tmp_path / "run")
+    (line,) = str(refused.value).splitlines()
+    assert line.startswith(f"data.{bad.said[0]}")
+    assert [part for part in bad.said if part not in line] == [], line
+
+
+@pytest.mark.parametrize("multirun", [False, True])
+def test_the_command_line_refuses_it_with_status_2(
+    multirun: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.csv").write_text("age,y\n3,0\n4,1\nfive,0\n6,1\n")
+    given = ["data=table", "data.path=my.csv", "data.target=y", "hydra.run.dir=run"]
+    if multirun:
+        given = ["-m", *given, "seed=0,1", "hydra.sweep.dir=run"]
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["src/train.py", *given])
+    status = command_line(train_script.main, "train")
+    output, errors = capsys.readouterr()
+    (line,) = errors.splitlines()
+    assert (status, output) == (2, "")
+    assert line.startswith("data.path=my.csv: row 3, column age: 'five' is not a number")
+    assert line.endswith("(in all 2 jobs)") is multirun
+    assert not (tmp_path / "run").exists()
 
 
 names = st.text("abcxyz ", min_size=1, max_size=6).map(lambda t: " ".join(t.split())).filter(bool)
