@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CONF, compose_run
+from conftest import CONF, ROOT, compose_run
 from scipy.stats import norm
 from torch import nn
 
@@ -17,9 +17,8 @@ OPTIONS = sorted(
     (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.stem[0] != "_"
 )
 # What an option needs beside itself.
-TABLE = CONF.parent / "tests" / "passed.csv"
 WITH = {
-    ("data", "table"): [f"data.path={TABLE}", "data.target=passed", "data.batch_size=8"],
+    ("data", "table"): [f"data.path={ROOT}/docs/exam.csv", "data.target=passed"],
     ("loss", "mse"): ["data=line"],
     ("loss", "mae"): ["data=line"],
     ("loss", "cross_entropy"): ["data=blobs"],

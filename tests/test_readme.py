@@ -26,6 +26,7 @@ COMMANDS = [
     if language == "sh"
     for line in block.splitlines()
 ]
+TABLE = ["data=table", "data.path=docs/exam.csv", "data.target=passed", "data.exclude=[student]"]
 
 
 @pytest.fixture
@@ -50,8 +51,11 @@ def test_commands(
 ) -> None:
     script, *overrides = shlex.split(command)[1:]
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs/exam.csv", tmp_path / "docs")
     if "…" in command or script == "src/predict.py":
-        train("trainer.max_epochs=1", name="outputs/runs/first")
+        given = TABLE if "exam.csv" in command else []
+        train("trainer.max_epochs=1", *given, name="outputs/runs/first")
         overrides = [override.replace("…", "first") for override in overrides]
         (tmp_path / "students.csv").write_text("8,7,75,80\n")
     if script == "src/report.py":
