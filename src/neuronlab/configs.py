@@ -60,6 +60,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 def file_digest(path: str) -> str | None:
     """A name for what a file holds, or None where there is no such file."""
+    path = os.path.expanduser(path)
     try:
         stat = os.stat(path)
     except OSError:

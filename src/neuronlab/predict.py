@@ -171,7 +171,7 @@ def _inputs(config: Mapping[str, Any], learner: Learner) -> tuple[str, pd.DataFr
     decimal: Decimal = given.pop("decimal") or "point"
     how = {key: value for key, value in given.items() if value is not None}
     try:
-        path = Path(str(config["inputs_csv"]))
+        path = Path(str(config["inputs_csv"])).expanduser()
         return name, read_cells(path, names=columns, max_mb=math.inf, **how), decimal
     except TableError as error:
         raise ConfigError(f"{name}: {str(error).replace('data.', '')}") from error
