@@ -18,6 +18,15 @@ def test_splits_do_not_overlap_and_cover_their_fractions() -> None:
     assert sorted(chain(*x)) == data.table.x[:, 0].tolist()
 
 
+@pytest.mark.parametrize("fractions", [[0.8, 0.1, 0.1], [0.5, 0.25, 0.25], [0.4, 0.3, 0.3]])
+def test_no_row_is_lost_to_rounding(fractions: list[float]) -> None:
+    for rows in range(10, 60):
+        data = DataModule(lambda g, rows=rows: make_line(g, rows=rows), split=fractions)
+        assert sum(len(part) for part in data.parts.values()) == rows
+        for part, fraction in zip(data.parts.values(), fractions, strict=True):
+            assert abs(len(part) - fraction * rows) <= 1
+
+
 def test_without_a_split_all_rows_serve_for_each() -> None:
     data = DataModule(make_three_students)
     for rows in data.rows.values():

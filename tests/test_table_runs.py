@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Sweep, compose_run, make_job, train_together
+from conftest import Sweep, alone, compose_run, make_job, train_together
 from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -84,15 +84,10 @@ def test_a_member_is_a_run(
     widths = {len(load_learner(job.folder).hparams["features"]) for job in jobs}
     assert len(widths) == (1 if data == "data.seed=7" else 2)
     for job in jobs:
-        alone = tmp_path / "alone" / job.folder.name
-        config, chosen = compose_run(
-            "trainer=cpu", "callbacks=sweep", *given, f"seed={job.config['seed']}",
-            f"regularization.l2={job.config['regularization']['l2']}",
-        )  # fmt: skip
-        train_one(config, alone, chosen)
-        assert_same_run(job.folder, alone, 1e-9)
-        assert_same_events(job.folder, alone)
-        assert_same_checkpoint(job.folder, alone, 1e-8)
+        by_itself = alone(job, tmp_path / "alone" / job.folder.name)
+        assert_same_run(job.folder, by_itself, 1e-9)
+        assert_same_events(job.folder, by_itself)
+        assert_same_checkpoint(job.folder, by_itself, 1e-8)
 
 
 def ask(folder: Path, *overrides: str, capture: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -103,15 +98,15 @@ def ask(folder: Path, *overrides: str, capture: pytest.CaptureFixture[str]) -> t
     return (status, *capture.readouterr())
 
 
-def expected_metrics(task: str, target: np.ndarray, answers: pd.DataFrame) -> dict[str, float]:
-    """What scikit-learn measures of the answers of `predict`."""
+def expected_metrics(task: str, target: Any, answers: pd.DataFrame) -> dict[str, float]:
+    """What scikit-learn measures of answers: a value, or what was said and perhaps a chance."""
     if task == "regression":
         return {
             "mse": metrics.mean_squared_error(target, answers),
             "mae": metrics.mean_absolute_error(target, answers),
             **({"r2": metrics.r2_score(target, answers)} if len(target) > 1 else {}),
         }
-    said = answers.iloc[:, 1] if task == "binary" else answers.iloc[:, 0]
+    said = answers.select_dtypes(exclude="number").iloc[:, 0]
     return {"accuracy": metrics.accuracy_score(target, said)}
 
 
@@ -337,7 +332,7 @@ def test_any_table_is_refused_or_learned(
     frame.to_csv(path, index=False)
     config, chosen = compose_run(
         *("trainer=cpu", "data=table", "data.split=[0.5,0.25,0.25]", "data.batch_size=null"),
-        *("callbacks=sweep", "logger=csv", "trainer.max_epochs=2", "model.hidden=[3]"),
+        *("callbacks=predictions", "logger=csv", "trainer.max_epochs=2", "model.hidden=[3]"),
         *(f"data.missing={missing}", f"seed={seed}"),
     )
     config["data"] |= {"path": str(path), "target": target}
@@ -362,24 +357,46 @@ def test_any_table_is_refused_or_learned(
     answers = said[[name for name in said if name not in frame]]
     kept = frame.notna().all(axis=1) if missing == "drop" else frame[target].notna()
     assert answers.notna().all(axis=1)[kept].all()
-    learner = load_learner(run)
-    data, task = build_data(config["data"]), learner.hparams["task"]
-    true, own = frame[target][kept].to_numpy(), answers[kept]
-    if task != "regression":
-        whole = [not isinstance(value, str) and float(value).is_integer() for value in true]
-        true = np.array([str(int(v) if w else v) for v, w in zip(true, whole, strict=True)])
+    task = load_learner(run).hparams["task"]
+    logged = pd.read_csv(run / "predictions.csv", dtype={"true": str, "predicted": str})
+    assert sorted(logged["row"]) == (kept.to_numpy().nonzero()[0] + 1).tolist()
+    again = answers.iloc[logged["row"] - 1]  # each answer of predict beside the logged one
+    chance = [name for name in answers if name not in (target, f"predicted {target}")]
+    said_again = again.drop(columns=chance).iloc[:, 0]
+    if task == "regression":
+        scale = float(load_learner(run).scaling.target_std)
+        near = pytest.approx(logged["predicted"].astype(float).tolist(), abs=1e-4 * scale, rel=1e-4)
+        assert said_again.tolist() == near
+    else:
+        near = pytest.approx(logged[chance[0]].tolist(), abs=1e-5)
+        assert again[chance[0]].tolist() == near
+        assert said_again.astype(str).tolist() == logged["predicted"].tolist()
     for split in ("val", "test"):
-        rows = data.parts[split].numpy()
-        for name, value in expected_metrics(task, true[rows], own.iloc[rows]).items():
+        rows = (logged["split"] == split).to_numpy()
+        true = logged["true"][rows].to_numpy()
+        of_split = logged.loc[rows, ["predicted"]]
+        if task == "regression":
+            true, of_split = true.astype(float), of_split.astype(float)
+        for name, value in expected_metrics(task, true, of_split).items():
             near = pytest.approx(value, rel=2e-3, abs=1e-3)
             assert found["metrics"][f"{split}/{name}"] == near, (split, name)
-    with torch.no_grad():  # row by row, as training saw them
-        logged = learner.scaling.raw(learner.net(data.rows["val"].x))
-    again = own.iloc[data.parts["val"].numpy()]
-    if task == "regression":
-        scale = float(learner.scaling.target_std)
-        assert again.iloc[:, 0].tolist() == pytest.approx(logged[:, 0].tolist(), abs=1e-4 * scale)
-    elif task == "binary":
-        assert again.iloc[:, 0].tolist() == pytest.approx(logged[:, 0].tolist(), abs=1e-5)
-    else:
-        assert again.iloc[:, 1].tolist() == pytest.approx(logged.amax(1).tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("target", ["price", "dear", "band"])
+def test_the_predictions_of_a_member_are_those_of_a_run(
+    target: str, mixed: Path, tmp_path: Path
+) -> None:
+    given = [*given_for(mixed, target), "callbacks=predictions", "data.missing=drop"]
+    jobs = [make_job(tmp_path / f"members/{seed}", *given, f"seed={seed}") for seed in (0, 1)]
+    train_together(jobs)
+    frame = mixed_frame()
+    kept = frame[["city", "age"]].notna().all(axis=1)
+    for job in jobs:
+        by_itself = alone(job, tmp_path / "alone" / job.folder.name)
+        ours, theirs = (pd.read_csv(f / "predictions.csv") for f in (job.folder, by_itself))
+        pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9)
+        assert sorted(ours["row"]) == (kept.to_numpy().nonzero()[0] + 1).tolist()
+        true = frame[target].iloc[ours["row"] - 1]
+        assert ours["true"].tolist() == (
+            pytest.approx(true.tolist()) if target == "price" else true.tolist()
+        )

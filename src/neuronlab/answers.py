@@ -22,12 +22,22 @@ def answers(learner: Learner, inputs: Tensor) -> list[Answer]:
     Args:
         learner: A trained learner.
         inputs: The columns [B, C].
+    """
+    return in_words(learner, learner.ask(inputs))
+
+
+def in_words(learner: Learner, prediction: Tensor) -> list[Answer]:
+    """What predictions say, one answer per row.
+
+    Args:
+        learner: Whose they are.
+        prediction: In the target's own units [B, K].
 
     Returns:
         Per row, by name: the target's value (regression), the probability and the verdict
         (pass/fail), or the class and its probability.
     """
-    prediction = learner.ask(inputs).cpu()  # [B, K]
+    prediction = prediction.cpu()
     target, task = learner.hparams["target"], learner.hparams["task"]
     if task == "regression":
         return [{target: value} for value in prediction[:, 0].tolist()]

@@ -176,12 +176,12 @@ class Pictures(ForMany):
         for index, record, last in running(trainer):
             if record.events is None or not (due or last):
                 continue
-            learner, table = pl_module.one(index)
-            if not table.is_plane:
+            learner, data = pl_module.one(index)
+            if not data.table.is_plane:
                 return
             from neuronlab.pictures import draw_fit  # matplotlib, for the data that can be drawn
 
-            png = draw_fit(learner, table, f"after epoch {trainer.current_epoch + 1}")
+            png = draw_fit(learner, data.table, f"after epoch {trainer.current_epoch + 1}")
             record.image(trainer.global_step, "fit", png)
 
 

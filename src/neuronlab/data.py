@@ -23,6 +23,7 @@ from neuronlab.scaling import Scaling
 from neuronlab.seeds import generator
 
 SPLITS = ("train", "val", "test")
+ALL = "all"  # what rows are for that are not split
 EVALUATION_ROWS = 2**16  # rows of one validation batch: a bound on memory, above any set here
 
 
@@ -137,6 +138,11 @@ class DataModule(pl.LightningDataModule):
         other.order = BatchOrder(self.order.rows, self.order.batch_size, order_seed)
         return other
 
+    def kinds_of_rows(self) -> dict[str, str]:
+        """The splits by what their rows are for: themselves, or once all of them for everything."""
+        whole = self.parts["train"] is self.parts["val"]
+        return {ALL: "train"} if whole else {split: split for split in SPLITS}
+
     def notes(self) -> list[str]:
         """What a user should know of the data before a network learns from them, a line each."""
         notes = list(self.table.notes)
@@ -184,7 +190,8 @@ def _split(rows: int, fractions: list[float] | None, seed: int) -> dict[str, Ten
     valid = len(fractions) == len(SPLITS) and min(fractions) > 0 and sum(fractions) <= 1 + 1e-9
     require(valid, "split", fractions, "three fractions above 0 that sum to 1 at most, or null")
     sizes = [round(fraction * rows) for fraction in fractions]
-    sizes[0] -= max(0, sum(sizes) - rows)  # rounding may ask for a row too many
+    # Rounded one by one, three parts of a whole may leave a row over or ask for one too many.
+    sizes[0] = min(rows, round(sum(fractions) * rows)) - sum(sizes[1:])
     allowed = f"large enough for one row each of {rows}, or null"
     require(min(sizes) >= 1, "split", fractions, allowed)
     order = torch.randperm(rows, generator=generator(seed, "split"))

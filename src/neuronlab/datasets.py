@@ -44,6 +44,7 @@ class Table:
         categories: The texts of each column of text, by its name.
         fill: Whether what is missing is to be filled, with what training rows have on the mean.
         parts: The rows of each split, where the data themselves say so.
+        numbers: Of each row its number in a file, from 1 [n]; None where they are counted through.
         notes: What a user should know of how the table was read, a line each.
     """
 
@@ -59,6 +60,7 @@ class Table:
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fill: bool = False
     parts: Mapping[str, Tensor] | None = None
+    numbers: Tensor | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from neuronlab.columns import Column
 from neuronlab.configs import construct
 from neuronlab.data import DataModule
-from neuronlab.datasets import Table, Task
+from neuronlab.datasets import Task
 from neuronlab.errors import ConfigError
 from neuronlab.features import Features
 from neuronlab.losses import Loss
@@ -107,7 +107,7 @@ class Runs(pl.LightningModule):
         """The newest losses in training and validation, where there are any, [N] each."""
 
     @abstractmethod
-    def one(self, member: int) -> tuple[Learner, Table]:
+    def one(self, member: int) -> tuple[Learner, DataModule]:
         """One run's learner as it stands, and the data that it learns from."""
 
 
@@ -201,9 +201,9 @@ class Learner(Runs):
         names = ("train/loss", "val/loss")
         return [metrics[name].reshape(1) for name in names if name in metrics]
 
-    def one(self, member: int) -> tuple[Learner, Table]:
+    def one(self, member: int) -> tuple[Learner, DataModule]:
         """Itself and its data."""
-        return self, cast(DataModule, self.trainer.datamodule).table  # type: ignore[attr-defined]
+        return self, cast(DataModule, self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The optimizer that the configuration names, over all parameters."""

@@ -21,7 +21,6 @@ from torch.func import functional_call, vmap
 from neuronlab.callbacks import diverged_at, records_of
 from neuronlab.configs import construct
 from neuronlab.data import DataModule
-from neuronlab.datasets import Table
 from neuronlab.learner import Batch, Learner, Runs, Stacked, evaluate, gradient_norms
 from neuronlab.losses import Loss
 from neuronlab.metrics import as_measured, measure_each, metric_names
@@ -121,7 +120,7 @@ class Population(Runs):
         """The newest losses in training and validation [N]."""
         return list(self._newest.values())
 
-    def one(self, member: int) -> tuple[Learner, Table]:
+    def one(self, member: int) -> tuple[Learner, DataModule]:
         """A learner with one member's weights, and the member's data."""
         learner = self.template[0]
         state = {f"net.{name}": weight[member] for name, weight, _ in self.stacked()}
@@ -129,7 +128,7 @@ class Population(Runs):
         scaling = {f"scaling.{name}": v for name, v in data.scaling.state_dict().items()}
         learner.to(self.dtype).load_state_dict({**state, **scaling})
         learner.features = data.features
-        return learner, data.table
+        return learner, data
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The members' optimizers as one; a class of torch's own where all numbers are shared."""

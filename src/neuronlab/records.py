@@ -288,7 +288,9 @@ class RunLogger(RecordsLogger):
         self.flush()
 
 
-def csv_lines(rows: Iterable[Row], columns: Sequence[str], header: bool) -> str:
+def csv_lines(
+    rows: Iterable[Mapping[str, float | str]], columns: Sequence[str], header: bool
+) -> str:
     """Rows as lines of CSV; a value that a row lacks stays empty, one without a column is left out.
 
     Args:

@@ -170,6 +170,7 @@ def _make(asked: Asked) -> Table:
         classes=classes,
         categories=categories,
         fill=asked.missing == "mean",
+        numbers=torch.tensor(cells.index),
         parts=None if asked.split_column is None else _parts(cells[asked.split_column]),
         notes=(
             f"{file.name}: {shape} · target {target}: {about[0]}",

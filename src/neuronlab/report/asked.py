@@ -12,13 +12,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from neuronlab.data import SPLITS, DataModule, Rows
+from neuronlab.data import DataModule
 from neuronlab.datasets import Table
 from neuronlab.learner import Learner
 from neuronlab.pictures import predicted
 
 MOST_POINTS = 1500  # of each split; more would only cover each other
-ALL = "all"  # the rows of data that are not split
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,11 @@ def asked(fit: Fit) -> pd.DataFrame:
     """
     table, scaling = fit.data.table, fit.data.scaling
     parts = []
-    for split, rows in _splits(fit.data).items():
-        chosen = fit.data.parts["train" if split == ALL else split]
+    for name, split in fit.data.kinds_of_rows().items():
+        rows, chosen = fit.data.rows[split], fit.data.parts[split]
         answers = torch.as_tensor(predicted(fit.learner, fit.data.x[chosen]))  # [n, K]
         part = _columns(table, chosen)
-        part.insert(0, "rows", split)
+        part.insert(0, "rows", name)
         if table.task == "multiclass":
             names = np.array(table.classes)
             part[table.target] = names[rows.y.numpy()]
@@ -79,11 +78,3 @@ def _columns(table: Table, chosen: Tensor) -> pd.DataFrame:
         own = (table.target, "rows", "rule", "prediction", "probability")
         columns[f"{name} (column)" if name in own else name] = cells
     return pd.DataFrame(columns)
-
-
-def _splits(data: DataModule) -> dict[str, Rows]:
-    """The rows by what they are for; once, where they are all for everything."""
-    x = [data.rows[split].x for split in SPLITS]
-    if torch.equal(x[0], x[1]) and torch.equal(x[0], x[2]):
-        return {ALL: data.rows["train"]}
-    return {split: data.rows[split] for split in SPLITS}

@@ -15,10 +15,11 @@ import plotly.graph_objects as go
 import torch
 
 from neuronlab.build import build_data
+from neuronlab.data import ALL
 from neuronlab.errors import ConfigError
 from neuronlab.pictures import CURVE_POINTS, EVEN, GRID_POINTS, Floats, as_grid, predicted, spread
 from neuronlab.predict import load_learner
-from neuronlab.report.asked import ALL, MOST_POINTS, Fit, asked
+from neuronlab.report.asked import MOST_POINTS, Fit, asked
 from neuronlab.report.overview import counted, shown
 from neuronlab.report.panel import DIVERGING, SCALE, Panel, blank, color, faded
 from neuronlab.results import Results
