@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import compose_run
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures
 
+from neuronlab.build import build_learner
 from neuronlab.columns import Column
 from neuronlab.data import DataModule
 from neuronlab.datasets import Table
@@ -70,7 +72,7 @@ def test_a_column_of_text_is_one_feature_per_category() -> None:
         (["cos x1"], "features=cos x1: no such column"),
         (["square"], "did you mean squares?"),
         (["x1", "inputs"], "features=[x1,inputs]: has x1 more than once"),
-        ([], "features=[]: must not be empty"),
+        ([], "features=[]: stands for no feature"),
     ],
 )
 def test_what_is_no_feature(features: list[str], message: str) -> None:
@@ -84,6 +86,31 @@ def test_a_column_may_be_called_like_a_word() -> None:
     made = Features([Column("squares"), Column("a*b"), Column("sin x")], ["squares", "a*b"])
     assert made(torch.tensor([[2.0, 3, 4]])).tolist() == [[2, 3]]
     assert Features(made.columns, ["sin x"])(torch.tensor([[2.0, 3, 4]])).tolist() == [[4]]
+
+
+def test_all_columns_are_features_whatever_they_are_called() -> None:
+    columns = [Column(name) for name in ("inputs", "squares", "sin inputs", "inputs*squares")]
+    x = rows(4)
+    assert Features(columns).as_they_are
+    assert torch.equal(Features(columns)(x), x)
+
+
+def test_a_learner_computes_the_features_that_training_saw() -> None:
+    """Where a column is called like a feature of another: by its list, not by its name."""
+    x = rows(2, 20)
+    made = Table(x, x[:, :1], "regression", ("x", "sin x"), "y")
+    config, _ = compose_run("data=line", "model.hidden=[3]", "data.features=[sines]")
+    data = DataModule(lambda _: made, features=["sines"])
+    learner = build_learner(config, data)
+    assert torch.equal(learner.seen(x), data.rows["train"].x)
+    np.testing.assert_allclose(learner.seen(x), np.sin(x.numpy()), rtol=1e-6)
+
+
+def test_categories_may_hold_signs() -> None:
+    made = Features([Column("size"), Column("city", ("a*b", "sin c"))], ["size*city"])
+    assert made.names == ("size*city=a*b", "size*city=sin c")
+    with pytest.raises(ArgumentError, match="has city=a more than once"):
+        Features([Column("city", ("a", "b")), Column("city=a")])
 
 
 def table(x: list[list[float]], **more: object) -> Table:
@@ -132,8 +159,7 @@ def test_numbers_far_from_zero_keep_what_sets_them_apart() -> None:
     made = Table(x, x, "regression", ("t",), "t")
     data = DataModule(lambda _: made, standardize=True)
     expected = (np.arange(10) - 4.5) / np.arange(10).std()
-    differences = np.diff(data.rows["train"].x[:, 0].numpy())
-    np.testing.assert_allclose(differences, np.diff(expected), rtol=1e-4)
+    np.testing.assert_allclose(data.rows["train"].x[:, 0].numpy(), expected, rtol=1e-4)
 
 
 def test_features_that_are_not_finite() -> None:

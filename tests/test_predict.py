@@ -166,3 +166,22 @@ def test_bad_questions_get_one_line(
     assert not (tmp_path / "made").exists()
     assert len(errors.splitlines()) == 1, errors
     assert [part for part in said if part not in errors] == [], errors
+
+
+def test_answers_have_names_of_their_own(
+    ask: Ask, run: Path, tmp_path: Path, train: Callable[..., Path]
+) -> None:
+    (tmp_path / "in.csv").write_text("hours_studied,hours_slept,passed\n5,7,yes\n")
+    for count in (1, 2):  # asked again with its own answers beside the rows
+        status, output, _ = ask(f"run={run}", "inputs_csv=in.csv", "format=csv")
+        assert status == 0
+        (tmp_path / "in.csv").write_text(output)
+        assert output.splitlines()[0].endswith(",".join(["predicted passed"] * (count == 1)))
+    lines = ["x,probability", *(f"{row},{'abc'[row % 3]}" for row in range(12))]
+    (tmp_path / "classes.csv").write_text("\n".join(lines))
+    table = (f"data.path={tmp_path}/classes.csv", "data.target=probability", "data.batch_size=4")
+    folder = train("data=table", *table, "trainer.max_epochs=1", name="classes")
+    _, output, _ = ask(f"run={folder}", "inputs=[[1]]", "format=json")
+    answer = json.loads(output)[0]
+    assert answer["probability"] in "abc"
+    assert 0 < answer["probability of probability"] < 1

@@ -32,6 +32,8 @@ from neuronlab.cli import command_line
 from neuronlab.errors import ConfigError
 from neuronlab.predict import load_learner
 from neuronlab.records import read_status
+from neuronlab.report.fits import best_and_worst
+from neuronlab.results import read_results
 from neuronlab.solo import prepare, train_one
 
 ROWS = 90
@@ -222,6 +224,42 @@ def test_a_table_that_changes_makes_other_runs(
     frame.to_csv(mixed, index=False)
     assert sweep(*given, small=["trainer=cpu"]) == 0
     assert "complete with another configuration, trained again: 2" in capsys.readouterr().out
+
+
+def test_a_run_does_not_go_on_with_another_table(mixed: Path, train: Callable[..., Path]) -> None:
+    given = given_for(mixed, "price")
+    folder = train(*given)
+    frame = mixed_frame()
+    frame["size"] += 1
+    frame.to_csv(mixed, index=False)
+    config, _ = compose_run(
+        *given, "trainer=cpu", "trainer.max_epochs=5", f"ckpt_path={folder}/checkpoints/last.ckpt"
+    )
+    with pytest.raises(ConfigError, match=r"cannot go on: data.path=.* holds something else now"):
+        prepare(config, folder)
+
+
+@pytest.mark.parametrize("target", ["rows", "prediction", "y$^$", "c"])
+@pytest.mark.parametrize("inputs", ["x1", "x1,x2"])
+def test_odd_names_and_shapes_leave_pictures_and_pages(
+    target: str, inputs: str, tmp_path: Path, sweep: Sweep
+) -> None:
+    """Columns called as the page's own, a formula to matplotlib, classes over one number."""
+    x1, x2 = np.arange(40.0), np.arange(40.0)[::-1] ** 2
+    frame = pd.DataFrame({"x1": x1, "x2": x2, "rows": x1 * 2, "prediction": x2, "y$^$": x1 + x2})
+    frame["c"] = np.where(x1 < 13, "a", np.where(x1 < 26, "b", "c"))
+    frame.loc[3, inputs.split(",")] = np.nan
+    frame.to_csv("odd.csv", index=False)
+    given = ["data=table", "data.path=odd.csv", f"data.columns=[{inputs}]", "data.missing=mean"]
+    given += [f"data.target='{target}'", "trainer.max_epochs=1", "callbacks=default"]
+    assert sweep(*given, "seed=0,1", small=["trainer=cpu"]) == 0
+    results = read_results([Path("sweep")])
+    assert set(results.runs["state"]) == {"completed"}
+    panels = best_and_worst(results)
+    data = panels[0].data
+    name = {"rows": "rows (column)", "prediction": "prediction (column)"}.get(target, target)
+    assert sorted(data[name]) == sorted(frame[target])
+    assert set(data["rows"]) == {"train", "val", "test"}
 
 
 def held_out(sweep: Sweep, name: str, *given: str) -> pd.DataFrame:

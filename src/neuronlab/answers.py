@@ -44,11 +44,17 @@ def in_words(learner: Learner, prediction: Tensor) -> list[Answer]:
     names = learner.hparams["classes"]
     if task == "binary":
         no, yes = names or ("no", "yes")
-        chance = f"P({yes})" if names else "probability"
+        chance = _chance(f"P({yes})" if names else "probability", target)
         return [{chance: p, target: yes if p >= 0.5 else no} for p in prediction[:, 0].tolist()]
     best = prediction.max(dim=1)
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [{target: names[index], "probability": p} for index, p in pairs]
+    chance = _chance("probability", target)
+    return [{target: names[index], chance: p} for index, p in pairs]
+
+
+def _chance(name: str, target: str) -> str:
+    """What to call a probability, if need be otherwise than the target."""
+    return f"{name} of {target}" if name == target else name
 
 
 def answers_table(rows: Sequence[Mapping[str, object]]) -> Table:

@@ -13,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from neuronlab import losses
 from neuronlab.checks import allowed_keys, resolve_target
-from neuronlab.configs import construct
+from neuronlab.configs import construct, file_digest
 from neuronlab.data import DataModule
 from neuronlab.datasets import Task
 from neuronlab.errors import ArgumentError, ConfigError, show
@@ -98,6 +98,7 @@ def build_learner(config: Mapping[str, Any], data: DataModule) -> Learner:
             target=table.target,
             classes=list(table.classes),
             out_features=table.out_features,
+            file=file_digest(config["data"].get("path")),
         )
     _check_fit(learner, config)
     with blame("optimizer", config["optimizer"]):

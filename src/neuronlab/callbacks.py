@@ -177,7 +177,7 @@ class Pictures(ForMany):
             if record.events is None or not (due or last):
                 continue
             learner, data = pl_module.one(index)
-            if not data.table.is_plane:
+            if not data.table.can_be_drawn:
                 return
             from neuronlab.pictures import draw_fit  # matplotlib, for the data that can be drawn
 

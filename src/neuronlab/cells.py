@@ -204,8 +204,10 @@ def _rows(reader: Any) -> Iterator[list[str]]:
         except StopIteration:
             return
         except csv.Error as error:
-            problem = f"line {line + 1}: its quotation marks do not pair up ({error})"
-            raise TableError(problem) from error
+            problem = f"its quotation marks do not pair up ({error})"
+            if "field limit" in str(error):
+                problem = f"a cell has more than {csv.field_size_limit()} letters"
+            raise TableError(f"line {line + 1}: {problem}") from error
         line = reader.line_num
         if row:
             yield row

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from neuronlab.cells import NUMBER, TableError, shown
-from neuronlab.errors import unknown
+from neuronlab.errors import counted, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 LARGEST = 3e38  # a network computes in 32 bits, which end at 3.4e38
 SWAPPED = str.maketrans(",.", ".,")
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+", re.ASCII)
 PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[^\W\d][\w .-]*", re.ASCII | re.I)
 NAMED = 3  # how many unseen categories a note names
 
@@ -89,6 +90,11 @@ def kind_of(cells: pd.Series, decimal: Decimal = "point", remedy: str | None = N
     remedy = remedy or f"data.categorical={listed(cells.name)} takes the column as text"
     other: Decimal = "comma" if decimal == "point" else "point"
     if all(NUMBER.fullmatch(_with_point(text, other)) for text in known):  # ends early at text
+        if all(THOUSANDS.fullmatch(text) for text in known[wrong]):
+            problem = (
+                f"{first} is a number with a sign between thousands, or with a decimal {other}"
+            )
+            raise TableError(problem, f"leave out the sign, or data.decimal={other}")
         raise TableError(f"{first} is a number with a decimal {other}", f"data.decimal={other}")
     if 2 * wrong.sum() > len(known):
         return "text"
@@ -165,7 +171,7 @@ def to_numbers(
             texts = sorted(own[new].unique())
             named = ", ".join(shown(text) for text in texts[:NAMED])
             more = f" and {len(texts) - NAMED} more" if len(texts) > NAMED else ""
-            rows = f"{new.sum()} row{'s' if new.sum() > 1 else ''}"
+            rows = counted(int(new.sum()), "row")
             unseen = f"{named}{more} in {rows}, unseen in training: taken as none of them"
             notes.append(f"{column.name}: {unseen}")
     return torch.from_numpy(x), notes

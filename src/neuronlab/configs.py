@@ -52,14 +52,16 @@ def config_hash(config: Mapping[str, Any]) -> str:
     It is also one for the file that data are read from: another content makes other runs.
     """
     leaves = {key: v for key, v in flatten(config) if not key.startswith(INCIDENTAL)}
-    if isinstance(path := leaves.get("data.path"), str):
-        leaves["data.path"] = [path, file_digest(path)]
+    if digest := file_digest(leaves.get("data.path")):
+        leaves["data.path"] = [leaves["data.path"], digest]
     text = json.dumps(leaves, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def file_digest(path: str) -> str | None:
+def file_digest(path: str | None) -> str | None:
     """A name for what a file holds, or None where there is no such file."""
+    if path is None:
+        return None
     path = os.path.expanduser(path)
     try:
         stat = os.stat(path)

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neuronlab.datasets import Table
-from neuronlab.errors import ArgumentError, require
+from neuronlab.errors import ArgumentError, counted, require
 from neuronlab.features import Features, learn_columns
 from neuronlab.scaling import Scaling
 from neuronlab.seeds import generator
@@ -151,7 +151,7 @@ class DataModule(pl.LightningDataModule):
             if unseen.any():
                 codes = sorted(set(self.table.x[unseen, index].long().tolist()))
                 texts = ", ".join(self.table.categories[name][code] for code in codes)
-                rows = f"{int(unseen.sum())} row{'s' if unseen.sum() > 1 else ''}"
+                rows = counted(int(unseen.sum()), "row")
                 notes.append(f"{name}: no training row has {texts}; taken as none, in {rows}")
         return notes
 

@@ -74,9 +74,11 @@ class Table:
         return self.classes or (f"not {self.target}", self.target)
 
     @property
-    def is_plane(self) -> bool:
-        """Whether all there is to know of the columns can be drawn on paper: one or two numbers."""
-        return len(self.columns) <= 2 and not self.categories
+    def can_be_drawn(self) -> bool:
+        """Whether a fit can be drawn: over one number (if values or a chance), or over two."""
+        if self.categories or len(self.columns) > 2:
+            return False
+        return len(self.columns) == 2 or self.task != "multiclass"
 
 
 def make_line(

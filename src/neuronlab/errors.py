@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class ConfigError(ValueError):
@@ -55,6 +55,17 @@ def show(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(show(item) for item in value) + "]"
     return str(value)
+
+
+def counted(count: int, what: str) -> str:
+    """`1 run`, `2 runs`, `1,200 runs`."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def some(values: Sequence[str], most: int = 10) -> str:
+    """Values in one line, not too many of them, nor too long."""
+    more = f" and {len(values) - most} more" if len(values) > most else ""
+    return ", ".join(" ".join(value.split())[:40] for value in values[:most]) + more
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:

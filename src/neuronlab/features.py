@@ -53,14 +53,14 @@ class Features:
         """
         self.columns = tuple(columns)
         self._encoded = [name for column in columns for name in _encoded(column)]  # E
-        wanted = ["inputs"] if features is None else features
-        terms = [term for text in wanted for term in self._terms(text)]
+        every: list[Term] = [(Factor(place, False),) for place in range(len(self._encoded))]
+        terms = every if features is None else [t for text in features for t in self._terms(text)]
         self._terms_of = {self._name(term): term for term in terms}
         self.names = tuple(self._terms_of)
-        if not terms or len(terms) > len(self.names):
-            names = [self._name(term) for term in terms]
-            twice = [name for name in self.names if names.count(name) > 1]
-            what = f"has {', '.join(twice)} more than once" if twice else "must not be empty"
+        names = [self._name(term) for term in terms]
+        twice = [name for name in self.names if names.count(name) > 1]
+        if twice or not names:
+            what = f"has {', '.join(twice)} more than once" if twice else "stands for no feature"
             raise ArgumentError(f"features={show(features)}: {what}")
 
     @property

@@ -138,6 +138,7 @@ class Learner(Runs):
         target: str,
         classes: list[str],
         out_features: int,
+        file: str | None = None,
     ) -> None:
         """Builds the network from configuration and draws its weights.
 
@@ -157,6 +158,7 @@ class Learner(Runs):
             target: The target's name.
             classes: Names of the classes, where there are any.
             out_features: K, the number of outputs.
+            file: A name for what the file holds that the data were read from, if they were.
         """
         super().__init__()
         self.save_hyperparameters()
@@ -164,7 +166,9 @@ class Learner(Runs):
         self.loss: Loss = construct(loss).func  # a partial, since a function isn't to be called
         self.optimizer_config = optimizer
         self.regularization = regularization
-        self.features = Features([Column.of(**column) for column in columns], features)
+        # From what the user listed, not from the names, of which a column may have one as well.
+        listed = data.get("features")
+        self.features = Features([Column.of(**column) for column in columns], listed)
         self.scaling = Scaling(len(features), out_features)
         self._validated = -1  # the epoch of the newest validation
         self._ended = -1  # the newest epoch that has all its metrics

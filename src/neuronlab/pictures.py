@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -42,19 +43,20 @@ def draw_fit(learner: Learner, table: Table, when: str) -> bytes:
     Returns:
         A picture in PNG format.
     """
-    figure = Figure(figsize=(5.2, 4.0), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_title(f"{table.target} {when}")
-    axes.set_xlabel(table.columns[0])
-    if table.x.shape[1] == 1:
-        axes.set_ylabel(table.target)
-        _draw_curve(axes, learner, table)
-    else:
-        axes.set_ylabel(table.columns[1])
-        _draw_plane(axes, learner, table)
     buffer = BytesIO()
-    figure.savefig(buffer, format="png")
+    with rc_context({"text.parse_math": False}):  # a dollar sign in a name is one
+        figure = Figure(figsize=(5.2, 4.0), dpi=100, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.set_title(f"{table.target} {when}")
+        axes.set_xlabel(table.columns[0])
+        if table.x.shape[1] == 1:
+            axes.set_ylabel(table.target)
+            _draw_curve(axes, learner, table)
+        else:
+            axes.set_ylabel(table.columns[1])
+            _draw_plane(axes, learner, table)
+        figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 

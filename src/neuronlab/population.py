@@ -23,7 +23,7 @@ from neuronlab.checkpoints import MemberCheckpoints, MemberFiles
 from neuronlab.checks import check
 from neuronlab.cohorts import cohort_key, in_chunks, most_members, why_alone
 from neuronlab.data import DataModule
-from neuronlab.errors import ConfigError, RunFailedError
+from neuronlab.errors import ConfigError, RunFailedError, counted
 from neuronlab.hparams import Chosen
 from neuronlab.learner import Learner, net_maker
 from neuronlab.learners import Member, Population
@@ -129,7 +129,7 @@ def _announce(todo: Sequence[Job], plan: Plan) -> None:
     changed = sum(status is not None and status["state"] in OVER for status in before)
     if changed:
         console.print(f"complete with another configuration, trained again: {changed}")
-    cohorts = f"{len(plan.cohorts)} cohort{'' if len(plan.cohorts) == 1 else 's'}"
+    cohorts = counted(len(plan.cohorts), "cohort")
     console.print(f"{len(todo)} runs → {cohorts} + {len(plan.alone)} solo")
     print_notes(data for data, _, _ in plan.cohorts)
     for reason, count in Counter(reason for _, reason in plan.alone).items():

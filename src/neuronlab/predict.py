@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from neuronlab.answers import answers, answers_table
 from neuronlab.cells import Delimiter, TableError, cell, read_cells
 from neuronlab.checks import check_targets
 from neuronlab.columns import Decimal, to_numbers
-from neuronlab.errors import ConfigError, show, unknown
+from neuronlab.errors import ConfigError, counted, show, unknown
 from neuronlab.folders import newest_run
 from neuronlab.learner import Learner, load_checkpoint
 from neuronlab.records import CHECKPOINT, read_status
@@ -81,26 +82,40 @@ def _answered(
     try:
         x, notes = to_numbers(cells, columns, decimal)
     except TableError as error:
-        raise ConfigError(f"{name}: {str(error).replace('data.', '')}") from error
+        raise _refused(name, error) from error
     unknown_to = learner.features(x).isnan().any(dim=1)
     if unknown_to.any():
         row = int(unknown_to.long().argmax())
         missing = [c.name for c, v in zip(columns, x[row], strict=True) if v.isnan() and not c.fill]
         line = f"row {cells.index[row]}, column {missing[0]}: no value"
-        if learner.hparams["data"].get("missing") != "drop":
+        if learner.hparams["data"].get("missing") != "drop" or unknown_to.all():
             raise ConfigError(f"{name}: {line}; the network was trained without missing ones")
-        notes.append(f"no answer where a value is missing: {int(unknown_to.sum())} rows ({line})")
+        rows = counted(int(unknown_to.sum()), "row")
+        notes.append(f"no answer where a value is missing: {rows} ({line})")
     for note in notes:
         print(note, file=sys.stderr)
     known = ~unknown_to
     given = pd.DataFrame(answers(learner, x[known]), index=cells.index[known.numpy()])
-    taken = {answer: f"predicted {answer}" for answer in given if answer in cells}
+    renamed = {answer: _free(answer, cells) for answer in given}
     numeric = {
         column.name: x[:, place].tolist()
         for place, column in enumerate(columns)
         if column.categories is None
     }
-    return cells, numeric, given.rename(columns=taken)
+    return cells, numeric, given.rename(columns=renamed)
+
+
+def _free(answer: str, cells: pd.DataFrame) -> str:
+    """A name for an answer that no column beside it has."""
+    while answer in cells:
+        answer = f"predicted {answer}"
+    return answer
+
+
+def _refused(name: str, error: TableError) -> ConfigError:
+    """What is wrong with a file, whose settings are keys of their own here."""
+    remedy = error.remedy.replace("data.", "")
+    return ConfigError(f"{name}: {error.problem}{f'; {remedy}' if remedy else ''}")
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -159,7 +174,7 @@ def _inputs(config: Mapping[str, Any], learner: Learner) -> tuple[str, pd.DataFr
     columns = [column.name for column in learner.features.columns]
     only = all(column.categories is None for column in learner.features.columns)
     kind = "number" if only else "value"
-    wanted = f"rows of {len(columns)} {kind}{'s' if len(columns) > 1 else ''}: {', '.join(columns)}"
+    wanted = f"rows of {counted(len(columns), kind)}: {', '.join(columns)}"
     if (config["inputs"] is None) == (config["inputs_csv"] is None):
         example = show([[1] * len(columns)])
         raise ConfigError(f"inputs: give either 'inputs={example}' or inputs_csv=FILE, {wanted}")
@@ -171,10 +186,10 @@ def _inputs(config: Mapping[str, Any], learner: Learner) -> tuple[str, pd.DataFr
     decimal: Decimal = given.pop("decimal") or "point"
     how = {key: value for key, value in given.items() if value is not None}
     try:
-        path = Path(str(config["inputs_csv"])).expanduser()
+        path = Path(os.path.expanduser(str(config["inputs_csv"])))
         return name, read_cells(path, names=columns, max_mb=math.inf, **how), decimal
     except TableError as error:
-        raise ConfigError(f"{name}: {str(error).replace('data.', '')}") from error
+        raise _refused(name, error) from error
 
 
 def _typed(rows: object, columns: Sequence[str], wanted: str) -> pd.DataFrame:

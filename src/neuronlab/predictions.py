@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 
 from neuronlab.answers import in_words
-from neuronlab.callbacks import ForMany, running
+from neuronlab.callbacks import ForMany, diverged_at, running
 from neuronlab.data import DataModule
 from neuronlab.learner import Learner, Runs, eval_mode
 from neuronlab.records import csv_lines, replace
@@ -29,8 +29,9 @@ class Predictions(ForMany):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Writes those of the runs that end."""
         assert isinstance(pl_module, Runs)
+        diverged = diverged_at(trainer)  # whose networks have nothing to say
         for index, record, last in running(trainer):
-            if last:
+            if last and index not in diverged:
                 rows = list(said_of(*pl_module.one(index)))
                 replace(record.folder / PREDICTIONS, csv_lines(rows, list(rows[0]), header=True))
 

@@ -17,6 +17,7 @@ class Scaling(nn.Module):
     """
 
     input_mean: Tensor
+    input_rest: Tensor  # what the mean in float64 has beyond that in float32
     input_std: Tensor
     target_mean: Tensor
     target_std: Tensor
@@ -25,6 +26,7 @@ class Scaling(nn.Module):
         """Starts as the identity on D features and K outputs."""
         super().__init__()
         self.register_buffer("input_mean", torch.zeros(in_features))  # [D]
+        self.register_buffer("input_rest", torch.zeros(in_features))  # [D]
         self.register_buffer("input_std", torch.ones(in_features))  # [D]
         self.register_buffer("target_mean", torch.zeros(out_features))  # [K]
         self.register_buffer("target_std", torch.ones(out_features))  # [K]
@@ -32,6 +34,7 @@ class Scaling(nn.Module):
     def fit_inputs(self, x: Tensor) -> None:
         """Takes the statistics of the features from training rows x [n, D]."""
         self.input_mean, self.input_std = mean_and_std(x)
+        self.input_rest = (x.mean(dim=0) - self.input_mean).float()
 
     def fit_targets(self, y: Tensor) -> None:
         """Takes the statistics of the targets from training rows y [n, K]."""
@@ -42,7 +45,7 @@ class Scaling(nn.Module):
 
         In the precision of the features: a float64 keeps what sets it apart from a large mean.
         """
-        return (x - self.input_mean) / self.input_std
+        return (x - self.input_mean - self.input_rest) / self.input_std
 
     def targets(self, y: Tensor) -> Tensor:
         """Raw targets [B, K] → what the network is to predict [B, K]."""

@@ -182,8 +182,11 @@ def resumed_row(config: Mapping[str, Any], learner: Learner) -> Row:
         f"ckpt_path={path}: was trained with {key}={show(theirs.get(key))}, this command has "
         f"{key}={show(ours.get(key))}; give it the same overrides"
         for key in sorted(theirs.keys() | ours.keys())
-        if theirs.get(key) != ours.get(key)
+        if theirs.get(key) != ours.get(key) and theirs.get("file") == ours.get("file")
     ]
+    if theirs.get("file") != ours.get("file"):
+        changed = f"data.path={config['data'].get('path')} holds something else now"
+        problems.append(f"ckpt_path={path}: cannot go on: {changed}")
     progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     if ROW not in checkpoint or not progress["is_last_batch"]:
         problems.append(

@@ -6,6 +6,7 @@ Letters: n data rows, C columns.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +17,18 @@ import pandas as pd
 import torch
 from torch import Generator, Tensor
 
-from neuronlab.cells import Delimiter, TableError, read_cells, shown
-from neuronlab.columns import Column, Decimal, columns_of, kind_of, nothing_in, to_numbers
+from neuronlab.cells import Delimiter, TableError, read_cells
+from neuronlab.columns import Decimal, columns_of, nothing_in, to_numbers
 from neuronlab.datasets import Table, Task
-from neuronlab.errors import ArgumentError, require, show, unknown
+from neuronlab.errors import ArgumentError, counted, require, show, some, unknown
+from neuronlab.targets import read_target
 
-PARTS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+SPLIT_WORDS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 KEPT = 32  # tables that a process keeps, for the jobs of a sweep
-LISTED = 10  # values that a line lists
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """The arguments of `read_table` as a key of its tables, and what state the file is in."""
 
     state: tuple[str, int, int] | None  # where it is, when it was written, how many bytes
@@ -107,7 +108,7 @@ def read_table(
     require(max_categories >= 2, "max_categories", max_categories, "a whole number ≥ 2")
     given["positive"] = None if positive is None else show(positive)  # else true would equal 1
     hashable: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in given.items()}
-    made = _made(Asked(_state(given["path"]), **hashable))
+    made = _made(Request(_state(given["path"]), **hashable))
     if isinstance(made, str):
         raise ArgumentError(made)
     return made
@@ -115,7 +116,7 @@ def read_table(
 
 def _state(path: str) -> tuple[str, int, int] | None:
     """By what one sees whether a file is the one that has been read; None where there is none."""
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     try:
         found = file.stat()
     except OSError:
@@ -124,70 +125,72 @@ def _state(path: str) -> tuple[str, int, int] | None:
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _made(asked: Asked) -> Table | str:
+def _made(request: Request) -> Table | str:
     """The table, or what is wrong with it: a sweep need not read a bad table often either."""
     try:
-        return _make(asked)
+        return _make(request)
     except TableError as error:
-        return f"path={asked.path}: {error}"
+        return f"path={request.path}: {error}"
     except ArgumentError as error:
         return str(error)
 
 
-def _make(asked: Asked) -> Table:
-    file = Path(asked.path).expanduser()
+def _make(request: Request) -> Table:
+    file = Path(os.path.expanduser(request.path))
     cells = read_cells(
         file,
-        delimiter=asked.delimiter,
-        encoding=asked.encoding,
-        rows=asked.rows,
-        max_mb=asked.max_mb,
+        delimiter=request.delimiter,
+        encoding=request.encoding,
+        rows=request.rows,
+        max_mb=request.max_mb,
     )
     notes = [f"{file.name}: {note}" for note in cells.attrs["notes"]]
-    target, inputs = _chosen(asked, list(cells.columns))
-    others = [target] if asked.split_column is None else [target, asked.split_column]
+    target, inputs = _chosen(request, list(cells.columns))
+    others = [target] if request.split_column is None else [target, request.split_column]
     cells = cells[[*inputs, *others]]
     if len(cells) == 1:
         raise TableError("has one row; two are needed, to learn from and to check what was learned")
-    if asked.rows == len(cells):
-        notes.append(f"{file.name}: read to row {asked.rows} (data.rows)")
-    cells, left_out = _without_missing(cells, others, asked.missing)
+    if request.rows == len(cells):
+        notes.append(f"{file.name}: read to row {request.rows} (data.rows)")
+    cells, left_out = _without_missing(cells, others, request.missing)
     columns = columns_of(
-        cells[inputs], asked.categorical or (), asked.decimal, asked.max_categories
+        cells[inputs], request.categorical or (), request.decimal, request.max_categories
     )
-    x, _ = to_numbers(cells, columns, asked.decimal)  # [n, C]
-    y, task, classes, about = _target(cells[target], asked)
+    x, _ = to_numbers(cells, columns, request.decimal)  # [n, C]
+    learned = read_target(
+        cells[target], request.task, request.positive, request.decimal, request.max_categories
+    )
     categories = {c.name: c.categories for c in columns if c.categories is not None}
     counts = {"numbers": len(inputs) - len(categories), "text": len(categories)}
     kinds = [f"{count} of {kind}" for kind, count in counts.items() if count]
-    shape = f"{_plural(len(cells), 'row')}, {_plural(len(inputs), 'column')} ({', '.join(kinds)})"
+    shape = f"{counted(len(cells), 'row')}, {counted(len(inputs), 'column')} ({', '.join(kinds)})"
     return Table(
         x,
-        y,
-        task,
+        learned.y,
+        learned.task,
         columns=tuple(inputs),
         target=target,
-        classes=classes,
+        classes=learned.classes,
         categories=categories,
-        fill=asked.missing == "mean",
+        fill=request.missing == "mean",
         numbers=torch.tensor(cells.index),
-        parts=None if asked.split_column is None else _parts(cells[asked.split_column]),
+        parts=None if request.split_column is None else _parts(cells[request.split_column]),
         notes=(
-            f"{file.name}: {shape} · target {target}: {about[0]}",
+            f"{file.name}: {shape} · target {target}: {learned.notes[0]}",
             *notes,
             *left_out,
-            *about[1:],
+            *learned.notes[1:],
         ),
     )
 
 
-def _chosen(asked: Asked, names: list[str]) -> tuple[str, list[str]]:
+def _chosen(request: Request, names: list[str]) -> tuple[str, list[str]]:
     """The target and the columns to predict it from, if all names that were given exist."""
-    target, split = asked.target, asked.split_column
+    target, split = request.target, request.split_column
     if target is None:
         raise ArgumentError(f"target=null: must be one of the columns {', '.join(names)}")
     for argument in ("target", "split_column", "columns", "exclude", "categorical"):
-        given = getattr(asked, argument)
+        given = getattr(request, argument)
         several = isinstance(given, tuple)
         for name in given if several else [given] if given is not None else []:
             if name not in names:
@@ -197,9 +200,9 @@ def _chosen(asked: Asked, names: list[str]) -> tuple[str, list[str]]:
             hint = ", of which data.task says what it is" * (argument == "categorical")
             raise ArgumentError(f"{argument}={show(given)}: {target} is the target{hint}")
     require(split != target, "split_column", split, "another column than the target")
-    apart = {target, split, *(asked.exclude or ())}
-    inputs = [name for name in dict.fromkeys(asked.columns or names) if name not in apart]
-    if asked.columns == () or not inputs:
+    apart = {target, split, *(request.exclude or ())}
+    inputs = [name for name in dict.fromkeys(request.columns or names) if name not in apart]
+    if request.columns == () or not inputs:
         raise TableError(f"no column is left to predict {target} from; it has {', '.join(names)}")
     return target, inputs
 
@@ -224,7 +227,7 @@ def _without_missing(
         raise nothing_in(empty)
     if not counts:
         return cells, []
-    found = ", ".join(f"{name} ({_plural(count, 'row')})" for name, count in counts.items())
+    found = ", ".join(f"{name} ({counted(count, 'row')})" for name, count in counts.items())
     drop = "data.missing=drop leaves such rows out"
     fill = ", data.missing=mean fills in means" if set(counts) - set(others) else ""
     if way == "error":
@@ -233,116 +236,23 @@ def _without_missing(
     left, notes = cells[~bad], []
     if bad.any():
         which = found if way == "drop" else ", ".join(n for n in others if n in counts)
-        notes.append(f"{_plural(int(bad.sum()), 'row')} left out, with missing values in {which}")
+        notes.append(f"{counted(int(bad.sum()), 'row')} left out, with missing values in {which}")
     filled = [name for name in counts if name not in others]
     if way == "mean" and filled:
         share = ", ".join(f"{name} ({counts[name]})" for name in filled)
         notes.append(f"missing values filled in with the mean of training rows: {share}")
     if len(left) < 2:
-        problem = f"missing={way}: leaves {len(left)} of {_plural(len(cells), 'row')}"
+        problem = f"missing={way}: leaves {len(left)} of {counted(len(cells), 'row')}"
         raise ArgumentError(f"{problem}, with values missing in {found}")
     return left, notes
 
 
-def _target(cells: pd.Series, asked: Asked) -> tuple[Tensor, Task, tuple[str, ...], list[str]]:
-    """The target's values as a network learns them, what kind they are, and what to say of them."""
-    name = str(cells.name)
-    values, texts = _values(cells, asked)  # [n, 1]
-    levels, codes, counts = torch.unique(values[:, 0], return_inverse=True, return_counts=True)
-    names = texts or tuple(map(_number, levels.tolist()))
-    if len(names) == 1:
-        problem = f"is {shown(names[0])} in all {len(values)} rows; there is nothing to learn"
-        raise ArgumentError(f"target={name}: {problem}")
-    task: Task = asked.task or (
-        "binary" if len(names) == 2 else "multiclass" if texts else "regression"
-    )
-    given = f"target {name} holds {_listed(names)}"
-    require(task != "regression" or texts is None, "task", task, f"for classes, since {given}")
-    require(task != "binary" or len(names) == 2, "task", task, f"for other values, since {given}")
-    allowed = "null where the target is not pass/fail"
-    require(asked.positive is None or task == "binary", "positive", asked.positive, allowed)
-    if task == "regression":
-        about = [f"regression, from {levels[0]:.6g} to {levels[-1]:.6g}"]
-        few = len(names) <= asked.max_categories and counts.min() > 1
-        if asked.task is None and few and levels.equal(levels.round()):
-            classes = f"data.task=multiclass takes its {len(names)} values as classes"
-            about.append(f"target {name}: whole numbers, taken as regression; {classes}")
-        return values, task, (), about
-    _check_classes(name, names, counts.tolist(), asked.max_categories)
-    rows = [f"{label} ({count})" for label, count in zip(names, counts.tolist(), strict=True)]
-    if task == "multiclass":
-        return codes, task, names, [f"{len(names)} classes, {_listed(rows)}"]
-    positive = 1 if asked.positive is None else _place(asked.positive, names)
-    y = (codes == positive).float()[:, None]
-    order = (1 - positive, positive)
-    rows = [rows[place] for place in order]
-    return y, task, tuple(names[place] for place in order), [f"pass/fail, {_listed(rows)}"]
-
-
-def _values(cells: pd.Series, asked: Asked) -> tuple[Tensor, tuple[str, ...] | None]:
-    """The target as numbers [n, 1], and what they stand for where it is text."""
-    try:
-        kind = kind_of(cells, asked.decimal, "data.task=multiclass takes each text as a class")
-    except TableError:
-        if asked.task in (None, "regression"):
-            raise
-        kind = "text"
-    frame, column = cells.to_frame(), Column(str(cells.name))
-    if kind == "text":
-        column = columns_of(frame, [column.name], asked.decimal, max_categories=len(frame))[0]
-    return to_numbers(frame, [column], asked.decimal)[0], column.categories
-
-
-def _check_classes(target: str, names: Sequence[str], counts: list[int], most: int) -> None:
-    """Raises if there are too many classes, or one of which there is one row."""
-    if len(names) > most:
-        remedy = f"data.max_categories={len(names)} takes them"
-        problem = f"has {len(names)} different values, of which each would be a class"
-        raise ArgumentError(f"target={target}: {problem}; at most {most}, {remedy}")
-    single = [name for name, count in zip(names, counts, strict=True) if count == 1]
-    if single:
-        found = f"{'class' if len(single) == 1 else 'classes'} {_listed(single)}"
-        problem = f"a single row of {found}; each needs one to learn from and one to check"
-        raise ArgumentError(f"target={target}: {problem}")
-
-
-def _place(positive: str, names: Sequence[str]) -> int:
-    """Which of the two values of a target is meant."""
-    alike = [name.lower() == positive.lower() or _same(name, positive) for name in names]
-    if positive not in names and not any(alike):
-        raise ArgumentError(f"positive={positive}: must be one of the target's, {_listed(names)}")
-    return names.index(positive) if positive in names else alike.index(True)
-
-
-def _same(*texts: str) -> bool:
-    """Whether texts are one number."""
-    try:
-        return len({float(text) for text in texts}) == 1
-    except ValueError:
-        return False
-
-
 def _parts(cells: pd.Series) -> Mapping[str, Tensor]:
     """The rows of each part, as a column names it for each row."""
-    words = cells.map(lambda cell: PARTS.get(str(cell).lower()))
-    parts = {part: np.flatnonzero(words == part) for part in dict.fromkeys(PARTS.values())}
-    found = _listed([f"{value} ({count})" for value, count in cells.value_counts().items()])
+    words = cells.map(lambda cell: SPLIT_WORDS.get(str(cell).lower()))
+    parts = {part: np.flatnonzero(words == part) for part in dict.fromkeys(SPLIT_WORDS.values())}
+    found = some([f"{value} ({count})" for value, count in cells.value_counts().items()])
     allowed = f"a column that holds train, val or test, each in some rows; it holds {found}"
     known = words.notna().all() and all(map(len, parts.values()))
     require(bool(known), "split_column", cells.name, allowed)
     return {part: torch.from_numpy(rows) for part, rows in parts.items()}
-
-
-def _number(value: float) -> str:
-    """A number as the name of a class: 3 rather than 3.0."""
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-
-
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
-def _listed(values: Sequence[str]) -> str:
-    """Values in a line, not too many of them, nor too long."""
-    more = f" and {len(values) - LISTED} more" if len(values) > LISTED else ""
-    return ", ".join(" ".join(value.split())[:40] for value in values[:LISTED]) + more

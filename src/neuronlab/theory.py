@@ -88,17 +88,18 @@ def is_linear_regression(net: nn.Module, loss: Loss) -> bool:
 
 def raw_line(line: Line, scaling: Scaling) -> Line:
     """A line on standardized features and targets → the same line in the data's own units."""
-    mean, std, target_mean, target_std = (
+    mean, rest, std, target_mean, target_std = (
         buffer.double().cpu()
         for buffer in (
             scaling.input_mean,
+            scaling.input_rest,
             scaling.input_std,
             scaling.target_mean,
             scaling.target_std,
         )
     )
     weights = line.weights.double() / std * target_std
-    bias = line.bias.double() * target_std + target_mean - weights @ mean
+    bias = line.bias.double() * target_std + target_mean - weights @ (mean + rest)
     return Line(weights, bias[0])
 
 

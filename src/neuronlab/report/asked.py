@@ -17,6 +17,7 @@ from neuronlab.datasets import Table
 from neuronlab.learner import Learner
 from neuronlab.pictures import predicted
 
+ANSWERS = ("rows", "rule", "prediction", "probability")
 MOST_POINTS = 1500  # of each split; more would only cover each other
 
 
@@ -41,31 +42,34 @@ def asked(fit: Fit) -> pd.DataFrame:
     """The rows with what the network answers, in the data's own units.
 
     Returns:
-        `rows` (train, val, test; or all), the features, the target, `rule` (what the rule that made
+        `rows` (train, val, test; or all), the columns, the target, `rule` (what the rule that made
         the data says of it, where there is one), and the `prediction`: a value, the probability of
         a pass, or a class, then with the `probability` that its own class was given.
     """
-    table, scaling = fit.data.table, fit.data.scaling
-    parts = []
+    table, parts = fit.data.table, []
     for name, split in fit.data.kinds_of_rows().items():
-        rows, chosen = fit.data.rows[split], fit.data.parts[split]
+        chosen = fit.data.parts[split]
         answers = torch.as_tensor(predicted(fit.learner, fit.data.x[chosen]))  # [n, K]
+        true = table.y[chosen]
         part = _columns(table, chosen)
         part.insert(0, "rows", name)
         if table.task == "multiclass":
             names = np.array(table.classes)
-            part[table.target] = names[rows.y.numpy()]
+            part[column_of(table.target)] = names[true.numpy()]
             part["prediction"] = names[answers.argmax(dim=1).numpy()]
-            part["probability"] = answers.gather(1, rows.y[:, None])[:, 0].numpy()
+            part["probability"] = answers.gather(1, true[:, None])[:, 0].numpy()
         else:
-            regression = table.task == "regression"
-            part[table.target] = (scaling.raw(rows.y) if regression else rows.y)[:, 0].numpy()
-            if rows.truth is not None:
-                truth = scaling.raw(rows.truth) if regression else rows.truth
-                part["rule"] = truth[:, 0].numpy()
+            part[column_of(table.target)] = true[:, 0].numpy()
+            if table.truth is not None:
+                part["rule"] = table.truth[chosen][:, 0].numpy()
             part["prediction"] = answers[:, 0].numpy()
         parts.append(part.iloc[:: -(-len(part) // MOST_POINTS)])
     return pd.concat(parts, ignore_index=True)
+
+
+def column_of(name: str) -> str:
+    """What a column of the data is called beside the answers."""
+    return f"{name} (column)" if name in ANSWERS else name
 
 
 def _columns(table: Table, chosen: Tensor) -> pd.DataFrame:
@@ -75,6 +79,5 @@ def _columns(table: Table, chosen: Tensor) -> pd.DataFrame:
         texts = table.categories.get(name)
         codes = values.nan_to_num(-1).long().tolist() if texts else []
         cells = [texts[code] if code >= 0 else "" for code in codes] if texts else values.numpy()
-        own = (table.target, "rows", "rule", "prediction", "probability")
-        columns[f"{name} (column)" if name in own else name] = cells
+        columns[column_of(name)] = cells
     return pd.DataFrame(columns)

@@ -14,10 +14,10 @@ from urllib.parse import quote
 import yaml
 
 from neuronlab.claims import judge, read_claims, verdict_table
-from neuronlab.errors import ConfigError, show, unknown
+from neuronlab.errors import ConfigError, counted, show, unknown
 from neuronlab.folders import short
 from neuronlab.report.contents import make_sections
-from neuronlab.report.overview import counted, duration, ended, headline
+from neuronlab.report.overview import duration, ended, headline
 from neuronlab.report.page import Section, part, table, write_page
 from neuronlab.report.verdicts import Judged, verdict_sections
 from neuronlab.results import MULTIRUN, Results, find_sweeps, read_results

@@ -15,7 +15,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from neuronlab.comparison import Comparison, compare_all
-from neuronlab.report.overview import counted, shown
+from neuronlab.errors import counted
+from neuronlab.report.overview import shown
 from neuronlab.report.panel import DIVERGED, SYMBOLS, Panel, blank, color
 from neuronlab.results import Results
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from neuronlab.errors import counted
 from neuronlab.records import OVER
 from neuronlab.report.bowl import loss_bowls
 from neuronlab.report.comparisons import paired_comparisons
@@ -12,7 +13,7 @@ from neuronlab.report.curves import loss_curves
 from neuronlab.report.fits import best_and_worst
 from neuronlab.report.gradients import gradient_norms
 from neuronlab.report.heatmap import heat_maps
-from neuronlab.report.overview import counted, ended, glossary, what_was_run
+from neuronlab.report.overview import ended, glossary, what_was_run
 from neuronlab.report.page import Section
 from neuronlab.report.ranking import ranking
 from neuronlab.report.rates import final_loss_over_lr

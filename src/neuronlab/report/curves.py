@@ -13,9 +13,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from neuronlab.errors import counted
 from neuronlab.report.comparisons import safe, value_label
 from neuronlab.report.heatmap import add_menu, log_axis, start_loss
-from neuronlab.report.overview import counted
 from neuronlab.report.panel import Panel, blank, color, dash, faded
 from neuronlab.results import Results
 from neuronlab.statistics import bands, rank

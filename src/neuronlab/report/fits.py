@@ -16,11 +16,11 @@ import torch
 
 from neuronlab.build import build_data
 from neuronlab.data import ALL
-from neuronlab.errors import ConfigError
+from neuronlab.errors import ConfigError, counted
 from neuronlab.pictures import CURVE_POINTS, EVEN, GRID_POINTS, Floats, as_grid, predicted, spread
 from neuronlab.predict import load_learner
-from neuronlab.report.asked import MOST_POINTS, Fit, asked
-from neuronlab.report.overview import counted, shown
+from neuronlab.report.asked import MOST_POINTS, Fit, asked, column_of
+from neuronlab.report.overview import shown
 from neuronlab.report.panel import DIVERGING, SCALE, Panel, blank, color, faded
 from neuronlab.results import Results
 from neuronlab.statistics import COMPLETED, DIVERGED
@@ -94,10 +94,8 @@ def draw(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
         points: The rows with its answers, as `asked` has them.
     """
     task, table = fit.data.table.task, fit.data.table
-    if table.is_plane and len(table.columns) == 1 and task != "multiclass":
-        return _curve(fit, points)
-    if table.is_plane and len(table.columns) == 2:
-        return _plane(fit, points)
+    if table.can_be_drawn:
+        return (_curve if len(table.columns) == 1 else _plane)(fit, points)
     return _against(fit, points) if task == "regression" else _chances(fit, points)
 
 
@@ -140,7 +138,11 @@ def _curve(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
         name = "data" if rows == ALL else f"{rows} rows"
         marker = {"color": color(hue), "symbol": shape, "size": size, "opacity": 0.8}
         figure.add_scatter(
-            x=part[feature], y=part[table.target], mode="markers", marker=marker, name=name
+            x=part[feature],
+            y=part[column_of(table.target)],
+            mode="markers",
+            marker=marker,
+            name=name,
         )
     if "rule" in points:
         rule = points.sort_values(feature)
@@ -152,7 +154,7 @@ def _curve(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
     figure.add_scatter(x=x.numpy(), y=y, mode="lines", line=line, name="network")
     figure.update_xaxes(title=feature)
     title = f"P({table.labels[1]})" if binary else table.target
-    figure.update_yaxes(title=title, range=_near(points[table.target].to_numpy(), y))
+    figure.update_yaxes(title=title, range=_near(points[column_of(table.target)].to_numpy(), y))
     dashed = " The dashed line is the rule that made the data." if "rule" in points else ""
     return figure, f"The solid line is what the network answers.{dashed}"
 
@@ -171,7 +173,7 @@ def _plane(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
         shown = {"coloraxis": "coloraxis", "zsmooth": "best"}
         figure.add_heatmap(z=as_grid(values[:, 0]), **shown, **plane)
         figure.update_layout(coloraxis={"colorscale": SCALE, "colorbar": bar})
-        marker = {"color": points[table.target], "coloraxis": "coloraxis", "size": 7}
+        marker = {"color": points[column_of(table.target)], "coloraxis": "coloraxis", "size": 7}
         figure.add_scatter(
             x=points.iloc[:, 1], y=points.iloc[:, 2], mode="markers",
             marker=marker | {"line": {"color": INK, "width": 1}}, showlegend=False,
@@ -222,29 +224,30 @@ def _by_class(fit: Fit, points: pd.DataFrame) -> Iterator[tuple[str, int, pd.Dat
     table = fit.data.table
     if table.task == "multiclass":
         for hue, name in enumerate(table.classes):
-            part = points[points[table.target] == name]
+            part = points[points[column_of(table.target)] == name]
             yield name, hue, part, part["prediction"] != name
     else:  # 1 at the blue end of DIVERGING, 0 at the red
         for label, name, hue in ((1, table.labels[1], 0), (0, table.labels[0], 1)):
-            part = points[points[table.target] == label]
+            part = points[points[column_of(table.target)] == label]
             yield name, hue, part, (part["prediction"] >= 0.5) != bool(label)
 
 
 def _against(fit: Fit, points: pd.DataFrame) -> tuple[go.Figure, str]:
     """Predicted against true values of the test rows."""
     target = fit.data.table.target
+    column = column_of(target)
     test = points[points["rows"].isin(["test", ALL])]
     figure = blank(460)
-    ends = [test[target].min(), test[target].max()]
+    ends = [test[column].min(), test[column].max()]
     line = {"color": color(7), "dash": "dash"}
     figure.add_scatter(x=ends, y=ends, mode="lines", line=line, name="right")
     marker = {"color": color(0), "size": 7, "opacity": 0.6}
     name = "data" if (test["rows"] == ALL).all() else "test rows"
     figure.add_scatter(
-        x=test[target], y=test["prediction"], mode="markers", marker=marker, name=name
+        x=test[column], y=test["prediction"], mode="markers", marker=marker, name=name
     )
     figure.update_xaxes(title=f"true {target}")
-    near = _near(test[target].to_numpy(), test["prediction"].to_numpy())
+    near = _near(test[column].to_numpy(), test["prediction"].to_numpy())
     figure.update_yaxes(title=f"predicted {target}", range=near)
     return figure, "On the dashed line the network is right."
 

@@ -12,8 +12,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from neuronlab.errors import counted
 from neuronlab.report.comparisons import safe, short_value
-from neuronlab.report.overview import counted, shown
+from neuronlab.report.overview import shown
 from neuronlab.report.panel import DIVERGED, SCALE, Panel, blank
 from neuronlab.results import Results
 from neuronlab.statistics import COMPLETED, summarize

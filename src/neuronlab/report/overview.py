@@ -11,7 +11,7 @@ import yaml
 from markupsafe import Markup
 
 from neuronlab.configs import flatten
-from neuronlab.errors import ConfigError
+from neuronlab.errors import ConfigError, counted
 from neuronlab.report.page import Section, part, table
 from neuronlab.results import Results
 from neuronlab.saved import read_config
@@ -50,11 +50,6 @@ def ended(runs: pd.DataFrame) -> str:
     if len(there) == 1 and len(runs) > 1:
         return f"All {there[0].split()[1]}"
     return ", ".join(there)
-
-
-def counted(count: int, what: str) -> str:
-    """`1 run`, `2 runs`, `1,200 runs`."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def duration(seconds: float) -> str:

@@ -111,8 +111,7 @@ def _bound_of(results: Results, run: str) -> tuple[float, bool] | None:
     """2/λmax of a run, and whether it takes full batches; None where theory has no bound."""
     try:
         config = results.config(run)
-        optimizer, batch = config["optimizer"], config["data"].get("batch_size")
-        plain = is_plain_descent(optimizer, config["regularization"])
+        plain = is_plain_descent(config["optimizer"], config["regularization"])
         if not plain or config["trainer"].get("gradient_clip_val"):
             return None
         data, learner = build(config)
@@ -121,7 +120,7 @@ def _bound_of(results: Results, run: str) -> tuple[float, bool] | None:
     if not is_linear_regression(learner.net, learner.loss):
         return None
     rows = data.rows["train"].x
-    return 2 / largest_curvature(rows), batch is None or batch >= len(rows)
+    return 2 / largest_curvature(rows), data.order.batch_size == len(rows)
 
 
 def _line_keys(runs: pd.DataFrame, keys: Sequence[str]) -> list[str]:
