@@ -158,9 +158,9 @@ class DataModule(pl.LightningDataModule):
     def _rows(self, seen: Tensor, part: Tensor) -> Rows:
         """What a split is of what the network sees of all rows [n, D]."""
         x, y = self.scaling.inputs(seen[part]).float(), self.table.y[part]
-        wrong = ~x.isfinite().all(dim=0)
-        if wrong.any():
-            name = self.features.names[int(wrong.long().argmax())]
+        finite = x.sum().isfinite() or x.isfinite().all(dim=0)  # a sum is cheap, and may overflow
+        if not finite.all():
+            name = self.features.names[int((~finite).long().argmax())]
             raise ArgumentError(
                 f"features: {name} must be a finite number in every row, and is not"
             )

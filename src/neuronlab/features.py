@@ -170,7 +170,9 @@ def learn_columns(table: Table, rows: Tensor) -> tuple[list[Column], Tensor]:
     Raises:
         ValueError: If a value is missing and no training row has one to learn from.
     """
-    columns, x = [], table.x.clone() if table.categories else table.x
+    if not table.categories and not table.fill:  # nothing to learn
+        return [Column(name) for name in table.columns], table.x
+    columns, x = [], table.x.clone()
     for index, name in enumerate(table.columns):
         values = table.x[:, index]
         known = values[rows]

@@ -33,12 +33,14 @@ class Scaling(nn.Module):
 
     def fit_inputs(self, x: Tensor) -> None:
         """Takes the statistics of the features from training rows x [n, D]."""
-        self.input_mean, self.input_std = mean_and_std(x)
-        self.input_rest = (x.mean(dim=0) - self.input_mean).float()
+        mean, self.input_std = mean_and_std(x)
+        self.input_mean = mean.float()
+        self.input_rest = (mean - self.input_mean).float()
 
     def fit_targets(self, y: Tensor) -> None:
         """Takes the statistics of the targets from training rows y [n, K]."""
-        self.target_mean, self.target_std = mean_and_std(y)
+        mean, self.target_std = mean_and_std(y)
+        self.target_mean = mean.float()
 
     def inputs(self, x: Tensor) -> Tensor:
         """Features [B, D] → what the network sees [B, D].
@@ -57,10 +59,11 @@ class Scaling(nn.Module):
 
 
 def mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (over n, not n − 1) of each feature of values [n, D], as float32.
+    """Mean and standard deviation (over n, not n − 1) of each feature of values [n, D].
 
     A constant feature has no scale to divide by; its deviation is given as 1.
     """
-    std = values.std(dim=0, unbiased=False).float()
-    constant = (std == 0) | (values.amax(dim=0) == values.amin(dim=0))  # whose sum may be rounded
-    return values.mean(dim=0).float(), torch.where(constant, torch.ones_like(std), std)
+    std, mean = torch.std_mean(values, dim=0, unbiased=False)
+    constant = (values == values[:1]).all(dim=0)  # where rounding may leave a deviation above 0
+    std = torch.where(constant, torch.ones_like(std), std).float()
+    return mean, torch.where(std > 0, std, torch.ones_like(std))
