@@ -170,7 +170,7 @@ def test_features_that_are_not_finite() -> None:
 
 def test_unseen_categories_are_said_aloud() -> None:
     parts = {name: torch.tensor([row]) for row, name in enumerate(("train", "val", "test"))}
-    made = table([[1.0, 0], [2, 1], [3, 2]], categories={"b": ("p", "q", "r")}, parts=parts)
+    made = table([[1.0, 0], [2, 1], [-1, 2]], categories={"b": ("p", "q", "r")}, parts=parts)
     data = DataModule(lambda _: made)
     assert data.notes() == ["b: no training row has q, r; taken as none, in 2 rows"]
-    assert data.rows["test"].x.tolist() == [[3, 0]]
+    assert data.rows["test"].x.tolist() == [[-1, 0]]

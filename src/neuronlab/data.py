@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from neuronlab.datasets import Table
-from neuronlab.errors import ArgumentError, counted, require
+from neuronlab.errors import ArgumentError, counted, require, some
 from neuronlab.features import Features, learn_columns
 from neuronlab.scaling import Scaling
 from neuronlab.seeds import generator
@@ -146,13 +146,14 @@ class DataModule(pl.LightningDataModule):
     def notes(self) -> list[str]:
         """What a user should know of the data before a network learns from them, a line each."""
         notes = list(self.table.notes)
-        for index, name in enumerate(self.table.columns if self.table.categories else ()):
+        for name, texts in self.table.categories.items():
+            index = self.table.columns.index(name)
             unseen = self.x[:, index] == -1
             if unseen.any():
                 codes = sorted(set(self.table.x[unseen, index].long().tolist()))
-                texts = ", ".join(self.table.categories[name][code] for code in codes)
+                found = some([texts[code] for code in codes])
                 rows = counted(int(unseen.sum()), "row")
-                notes.append(f"{name}: no training row has {texts}; taken as none, in {rows}")
+                notes.append(f"{name}: no training row has {found}; taken as none, in {rows}")
         return notes
 
     def _rows(self, seen: Tensor, part: Tensor) -> Rows:

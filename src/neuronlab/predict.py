@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import torch
+
 from neuronlab.answers import answers, answers_table
 from neuronlab.cells import Delimiter, TableError, cell, read_cells
 from neuronlab.checks import check_targets
@@ -66,7 +68,7 @@ def predict(config: Mapping[str, Any]) -> None:
         return
     if len(beside.columns) > WIDE:
         beside = beside[[name for name in beside if name == learner.hparams["target"]]]
-        beside.insert(0, "row", [str(row) for row in beside.index], allow_duplicates=True)
+        beside.insert(0, "#", [str(row) for row in beside.index])
     console.print(f"run {folder}", soft_wrap=True)
     console.print(answers_table(_records(beside.join(given))))
 
@@ -83,18 +85,17 @@ def _answered(
         x, notes = to_numbers(cells, columns, decimal)
     except TableError as error:
         raise _refused(name, error) from error
-    unknown_to = learner.features(x).isnan().any(dim=1)
-    if unknown_to.any():
-        row = int(unknown_to.long().argmax())
-        missing = [c.name for c, v in zip(columns, x[row], strict=True) if v.isnan() and not c.fill]
-        line = f"row {cells.index[row]}, column {missing[0]}: no value"
-        if learner.hparams["data"].get("missing") != "drop" or unknown_to.all():
+    missing = x.isnan() & torch.tensor([column.fill is None for column in columns])  # [B, C]
+    known = ~missing.any(dim=1)
+    if missing.any():
+        row, column = missing.nonzero()[0].tolist()
+        line = f"row {cells.index[row]}, column {columns[column].name}: no value"
+        if learner.hparams["data"].get("missing") != "drop" or not known.any():
             raise ConfigError(f"{name}: {line}; the network was trained without missing ones")
-        rows = counted(int(unknown_to.sum()), "row")
+        rows = counted(int((~known).sum()), "row")
         notes.append(f"no answer where a value is missing: {rows} ({line})")
     for note in notes:
         print(note, file=sys.stderr)
-    known = ~unknown_to
     given = pd.DataFrame(answers(learner, x[known]), index=cells.index[known.numpy()])
     renamed = {answer: _free(answer, cells) for answer in given}
     numeric = {
@@ -150,8 +151,9 @@ def load_learner(folder: Path) -> Learner:
         learner.on_load_checkpoint(checkpoint)
         learner.load_state_dict(checkpoint["state_dict"])
     except Exception as error:  # weights that do not fit the network, or a network that isn't one
-        text = " ".join(str(error).split())
-        raise ConfigError(f"run={folder}: {CHECKPOINT}: damaged ({text[:200]})") from error
+        text = " ".join(str(error).split())[:160]
+        line = f"run={folder}: {CHECKPOINT}: damaged, or of another version ({text})"
+        raise ConfigError(line) from error
     return learner
 
 
