@@ -168,6 +168,15 @@ def test_features_that_are_not_finite() -> None:
         DataModule(lambda _: made, features=["a*a"])
 
 
+def test_a_class_without_a_training_row_is_said_aloud() -> None:
+    parts = {"train": torch.tensor([0, 1]), "val": torch.tensor([2]), "test": torch.tensor([3])}
+    x, y = torch.rand(4, 1), torch.tensor([0, 2, 1, 2])
+    made = Table(x, y, "multiclass", ("x",), "kind", classes=("p", "q", "r"), parts=parts)
+    assert DataModule(lambda _: made).notes() == [
+        "kind: no training row is q, so it is not learned"
+    ]
+
+
 def test_unseen_categories_are_said_aloud() -> None:
     parts = {name: torch.tensor([row]) for row, name in enumerate(("train", "val", "test"))}
     made = table([[1.0, 0], [2, 1], [-1, 2]], categories={"b": ("p", "q", "r")}, parts=parts)

@@ -154,6 +154,12 @@ class DataModule(pl.LightningDataModule):
                 found = some([texts[code] for code in codes])
                 rows = counted(int(unseen.sum()), "row")
                 notes.append(f"{name}: no training row has {found}; taken as none, in {rows}")
+        learned = set(self.table.y[self.parts["train"]].flatten().tolist())
+        unlearned = [name for k, name in enumerate(self.table.classes) if k not in learned]
+        if unlearned:
+            notes.append(
+                f"{self.table.target}: no training row is {some(unlearned)}, so it is not learned"
+            )
         return notes
 
     def _rows(self, seen: Tensor, part: Tensor) -> Rows:
