@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, kstest, multivariate_normal
 
 from neuronlab import playground
-from neuronlab.build import build
+from neuronlab.build import build, build_data
 from neuronlab.datasets import Table
 from neuronlab.errors import ArgumentError
 
@@ -342,3 +342,13 @@ def test_shipped_as_the_page_opens(name: str) -> None:
     assert rows == {"train": train, "val": other, "test": other}
     assert data.order.batch_size == 10
     assert learner.loss.__name__ == loss
+
+
+def test_a_run_begins_as_the_page_does() -> None:
+    config, _ = compose_run("experiment=playground")
+    data = build_data(config["data"])
+    assert config["data"]["_target_"] == "neuronlab.playground.make_circle"
+    assert (len(data.table.x), len(data.rows["train"]), data.order.batch_size) == (500, 250, 10)
+    assert config["model"]["hidden"] == [4, 2]
+    assert config["activation"]["_target_"] == "torch.nn.Tanh"
+    assert config["optimizer"] == {"_target_": "torch.optim.SGD", "lr": 0.03, "weight_decay": 0.0}
