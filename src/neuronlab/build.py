@@ -62,17 +62,20 @@ def blame(path: str, node: Mapping[str, Any] | None = None) -> Iterator[None]:
         raise ConfigError(f"{path}: {text}{came}") from error
 
 
-def build(config: Mapping[str, Any]) -> tuple[DataModule, Learner]:
+def build(
+    config: Mapping[str, Any], made: dict[str, DataModule] | None = None
+) -> tuple[DataModule, Learner]:
     """Makes the data and the learner of a checked configuration.
 
     Args:
         config: The configuration as plain values, checked by `checks.check`.
+        made: Data that have been made so far, see `build_data`.
 
     Raises:
         ConfigError: If a part refuses its values, or the parts do not fit each other.
     """
     _loss(config, "regression")  # the data may take a while to be read
-    data = build_data(config["data"])
+    data = build_data(config["data"], made)
     return data, build_learner(config, data)
 
 

@@ -99,6 +99,7 @@ def train_many(jobs: Sequence[Job], max_members: int | None = None) -> list[Resu
 def make_plan(jobs: Sequence[Job]) -> Plan:
     """Sorts jobs into cohorts."""
     plan = Plan()
+    made: dict[str, DataModule] = {}
     together: dict[str, list[Job]] = {}
     for job in jobs:
         try:
@@ -110,7 +111,7 @@ def make_plan(jobs: Sequence[Job]) -> Plan:
     for cohort in together.values():
         while cohort:
             try:
-                data, learner = build(cohort[0].config)
+                data, learner = build(cohort[0].config, made)
             except Exception as error:  # alone it fails alone
                 plan.alone.append((cohort.pop(0), f"{type(error).__name__}: {error}"))
                 continue

@@ -18,6 +18,7 @@ from neuronlab.build import build
 from neuronlab.checks import check
 from neuronlab.cohorts import cohort_key
 from neuronlab.configs import flatten
+from neuronlab.data import DataModule
 from neuronlab.errors import ConfigError, SweepFailedError
 from neuronlab.folders import program, short
 from neuronlab.records import OVER, replace
@@ -46,6 +47,7 @@ def check_jobs(jobs: Sequence[Job]) -> list[tuple[Job, Exception]]:
     bad: list[tuple[Job, Exception]] = []
     prepared: dict[str, ConfigError | None] = {}  # by what a cohort shares
     built: dict[str, ConfigError | None] = {}  # by everything but seeds
+    made: dict[str, DataModule] = {}  # data that settings share
     for job in jobs:
         try:
             check(job.config)
@@ -59,7 +61,7 @@ def check_jobs(jobs: Sequence[Job]) -> list[tuple[Job, Exception]]:
             prepared[cohort] = _refusal(lambda: _prepare(job))  # noqa: B023 # called now
         setting = json.dumps([v for path, v in leaves.items() if path not in SEEDS], default=str)
         if setting not in built:
-            built[setting] = _refusal(lambda: build(job.config))  # noqa: B023 # called now
+            built[setting] = _refusal(lambda: build(job.config, made))  # noqa: B023 # called now
         refusal = built[setting] or prepared[cohort]
         if refusal is not None:
             bad.append((job, refusal))
