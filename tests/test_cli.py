@@ -51,6 +51,7 @@ BAD = [
     ("experiment=nerual_painter", ["did you mean neural_painter?", "blobs"]),
     ("optimizer=null", ["optimizer=null", "one of its options"]),
     ("data=base", ["data=base", "no such option of data", "allowed: blobs"]),
+    ("regularization.l3=2", ["regularization.l3: no such key; allowed: regularization.l1, reg"]),
     ("optimizer.betas=[0.9,0.99]", ["optimizer.betas: no such key; allowed:"]),
     ("model.activation=silu", ["model.activation=silu", "activation=silu"]),
     ("optimizer.lr=-1", ["optimizer.lr=-1", "a number above 0"]),

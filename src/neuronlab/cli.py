@@ -185,8 +185,9 @@ def _unknown_key(key: str, config_name: str, given: Sequence[str]) -> str:
         if name in keys:
             return f"{key}: is not set by default; add it with +{key}=…"
         return unknown(key, [f"{parent}.{k}" for k in keys], "key")
-    top = sorted({path.partition(".")[0] for path in known})
-    return unknown(key, top, "key", near=known)
+    beside = [f"{parent}.{k!s}" for k in node] if isinstance(node, DictConfig) else []
+    top = {path.partition(".")[0] for path in known}
+    return unknown(key, beside or top, "key", near=known)
 
 
 def _compose(config_name: str, overrides: list[str]) -> DictConfig:
