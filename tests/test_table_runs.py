@@ -397,7 +397,7 @@ def test_any_table_is_refused_or_learned(
     assert answers.notna().all(axis=1)[kept].all()
     task = load_learner(run).hparams["task"]
     logged = pd.read_csv(run / "predictions.csv", dtype={"true": str, "predicted": str})
-    assert sorted(logged["row"]) == (kept.to_numpy().nonzero()[0] + 1).tolist()
+    assert logged["row"].tolist() == (kept.to_numpy().nonzero()[0] + 1).tolist()
     again = answers.iloc[logged["row"] - 1]  # each answer of predict beside the logged one
     chance = [name for name in answers if name not in (target, f"predicted {target}")]
     said_again = again.drop(columns=chance).iloc[:, 0]
@@ -433,7 +433,7 @@ def test_the_predictions_of_a_member_are_those_of_a_run(
         by_itself = alone(job, tmp_path / "alone" / job.folder.name)
         ours, theirs = (pd.read_csv(f / "predictions.csv") for f in (job.folder, by_itself))
         pd.testing.assert_frame_equal(ours, theirs, rtol=1e-9)
-        assert sorted(ours["row"]) == (kept.to_numpy().nonzero()[0] + 1).tolist()
+        assert ours["row"].tolist() == (kept.to_numpy().nonzero()[0] + 1).tolist()
         true = frame[target].iloc[ours["row"] - 1]
         assert ours["true"].tolist() == (
             pytest.approx(true.tolist()) if target == "price" else true.tolist()

@@ -6,6 +6,7 @@ Letters: n data rows, K outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 
 import lightning.pytorch as pl
 import torch
@@ -32,7 +33,7 @@ class Predictions(ForMany):
         diverged = diverged_at(trainer)  # whose networks have nothing to say
         for index, record, last in running(trainer):
             if last and index not in diverged:
-                rows = list(said_of(*pl_module.one(index)))
+                rows = sorted(said_of(*pl_module.one(index)), key=itemgetter("row"))
                 replace(record.folder / PREDICTIONS, csv_lines(rows, list(rows[0]), header=True))
 
 
