@@ -519,11 +519,17 @@ def test_rows_are_the_first(tmp_path: Path) -> None:
     assert "my.csv: read to row 20 (data.rows)" in table.notes
 
 
-def test_missing_rows_are_dropped(tmp_path: Path) -> None:
+def people_with_holes() -> pd.DataFrame:
+    """The same people, of whom in all columns some values are missing."""
     truth = people().astype(object)
     truth.loc[3:7, "age"] = None
     truth.loc[7:8, "city"] = None
     truth.loc[9, "y"] = None
+    return truth
+
+
+def test_missing_rows_are_dropped(tmp_path: Path) -> None:
+    truth = people_with_holes()
     table = read(write(tmp_path, truth), missing="drop")
     left = truth.dropna()
     np.testing.assert_array_equal(table.x[:, 0], left["age"].astype(float))
@@ -534,10 +540,7 @@ def test_missing_rows_are_dropped(tmp_path: Path) -> None:
 
 
 def test_missing_values_are_left_to_be_filled(tmp_path: Path) -> None:
-    truth = people().astype(object)
-    truth.loc[3:7, "age"] = None
-    truth.loc[7:8, "city"] = None
-    truth.loc[9, "y"] = None
+    truth = people_with_holes()
     table = read(write(tmp_path, truth), missing="mean")
     left = truth.dropna(subset="y")
     np.testing.assert_array_equal(table.x.isnan(), left.drop(columns="y").isna())
